@@ -1,0 +1,35 @@
+//! What durable jobs carry: ids only, so whoever enqueues one need not know its handler.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{AppId, DeploymentId, TeamId};
+
+/// A piece of work with an end that somebody waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum JobPayload {
+    /// Build a deployment's image and make its release; image deployments resolve the digest.
+    Build {
+        /// Whose.
+        team: TeamId,
+        /// Which.
+        deployment: DeploymentId,
+    },
+    /// Remove an app with everything that runs and is kept for it.
+    DestroyApp {
+        /// Whose.
+        team: TeamId,
+        /// Which.
+        app: AppId,
+    },
+}
+
+impl JobPayload {
+    /// Returns the kind's word, as in the job table.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Build { .. } => "build",
+            Self::DestroyApp { .. } => "destroy_app",
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! `panda.toml`: parsed once, with every mistake named at once.

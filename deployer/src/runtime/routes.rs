@@ -1,0 +1,85 @@
+//! Routes and certificates: which requests go where.
+
+use std::net::SocketAddr;
+
+use async_trait::async_trait;
+use panda_domain::ids::{PlacementId, RouteId};
+use panda_domain::release::HttpConfig;
+use panda_domain::secret::Secret;
+
+use super::RuntimeResult;
+use super::workloads::WorkloadKey;
+
+/// Where a route's requests go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RouteTarget {
+    /// The ready instances of these workloads.
+    Workloads(Vec<WorkloadKey>),
+    /// The platform itself.
+    Platform(SocketAddr),
+}
+
+/// One route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteSpec {
+    /// Its id.
+    pub id: RouteId,
+    /// Whose, `None` for the platform's own.
+    pub placement: Option<PlacementId>,
+    /// The app's name, for logs and metrics.
+    pub app: String,
+    /// The host.
+    pub host: String,
+    /// The path's beginning, `/` for all.
+    pub path: String,
+    /// Where to.
+    pub target: RouteTarget,
+    /// How.
+    pub http: HttpConfig,
+}
+
+/// A certificate to serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateSpec {
+    /// For these hosts.
+    pub hosts: Vec<String>,
+    /// Leaf first, PEM.
+    pub chain_pem: String,
+    /// Private key, PEM.
+    pub key_pem: Secret,
+}
+
+/// An ACME challenge to answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChallengeSpec {
+    /// The last part of the URL.
+    pub token: String,
+    /// What to answer.
+    pub key_authorization: String,
+}
+
+/// Everything that should be routed, whole.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RouteTable {
+    /// The routes.
+    pub routes: Vec<RouteSpec>,
+    /// The certificates.
+    pub certificates: Vec<CertificateSpec>,
+    /// The challenges.
+    pub challenges: Vec<ChallengeSpec>,
+}
+
+/// What the ingress does now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedRoutes {
+    /// For each route, the workloads' instances that take its requests right now.
+    pub upstreams: Vec<(RouteId, Vec<String>)>,
+}
+
+/// Routes.
+#[async_trait]
+pub trait Routes: Send + Sync {
+    /// Makes the ingress route just this: everything in one step, acknowledged when in effect. Addresses of ready
+    /// instances are found by the driver at this moment. Answers with what is routed now.
+    async fn ensure_routes(&self, table: &RouteTable) -> RuntimeResult<ObservedRoutes>;
+}
