@@ -1,1 +1,34 @@
-//! (being written)
+//! The wire: what the API says and takes, shared by server, CLI and dashboard.
+//!
+//! Owns the JSON shapes, [`ErrorCode`] and [`Problem`]. Knows no use-case and no storage.
+
+mod account;
+mod app;
+mod common;
+mod deployment;
+mod domain;
+mod env;
+mod error;
+mod instance;
+mod plan;
+mod release;
+mod server;
+mod stream;
+mod upload;
+
+pub use account::{
+    ClaimRequest, DeviceApproval, DeviceCode, DeviceCodeRequest, DeviceTokenRequest, LoginRequest, Member,
+    PasswordChange, Session, Token, TokenCreated, TokenRequest, Whoami,
+};
+pub use app::{App, AppRequest, Environment, ProcessScale, Project, ScaleRequest, Status};
+pub use common::{Page, PageQuery};
+pub use deployment::{DeployRequest, Deployment, DeploymentAccepted, DeploymentOverrides, RollbackRequest};
+pub use domain::{DnsRecord, Domain, DomainRequest};
+pub use env::{EnvChangeRequest, EnvHistoryEntry, EnvPatch, EnvVariable};
+pub use error::{ErrorCode, FieldError, Problem};
+pub use instance::{ExecStart, Instance, TaskRequest, TaskView};
+pub use plan::{PlanRequest, PlanView};
+pub use release::{Release, ReleaseChange, ReleaseDiff};
+pub use server::{DoctorCheck, ServerInfo};
+pub use stream::{DeployEvent, DeployStep, EventView, LogLine};
+pub use upload::{MissingBlobs, TreeRequest, TreeView};
