@@ -1,0 +1,42 @@
+#!/bin/sh
+# Starts buildkitd inside a container that isn't privileged. POSIX sh: the official image is Alpine.
+set -eu
+
+# Docker mounts the container's own cgroups read-only, and buildkitd needs a child cgroup for each step.
+# Only the mount is made writable: the tree stays the container's own, so that a step stays inside its limits.
+writable_cgroups() {
+  # A read-only bind mount needs `bind` to be remounted; already writable (privileged, or a user namespace): nothing to do.
+  for mount in /sys/fs/cgroup /sys/fs/cgroup/*; do
+    mountpoint -q "$mount" || continue
+    grep -q " $mount [a-z0-9]* rw[, ]" /proc/mounts && continue
+    mount -o remount,bind,rw "$mount"
+  done
+  # Version 2: a cgroup with processes in it can't pass controllers on to children, so everything moves one level down.
+  if [ -f /sys/fs/cgroup/cgroup.controllers ]; then
+    mkdir -p /sys/fs/cgroup/init
+    while read -r pid; do
+      echo "$pid" > /sys/fs/cgroup/init/cgroup.procs 2>/dev/null || true # a process may have ended by now
+    done < /sys/fs/cgroup/cgroup.procs
+    sed 's/[^ ][^ ]*/+&/g' /sys/fs/cgroup/cgroup.controllers > /sys/fs/cgroup/cgroup.subtree_control
+  fi
+}
+
+# configure: the template, plus what depends on the machine.
+configure() {
+  sed -e "s/@PARALLEL@/${PANDA_BUILD_PARALLEL:-2}/" \
+    -e "s/@CACHE_MB@/${PANDA_BUILD_CACHE_MB:-10240}/" -e "s/@FREE_MB@/${PANDA_BUILD_FREE_MB:-2048}/" \
+    /etc/panda/buildkitd.toml
+  # Registries spoken to by plain http: the platform's own, inside the build network.
+  for host in ${PANDA_BUILD_PLAIN_HTTP:-}; do
+    printf '[registry."%s"]\n  http = true\n' "$host"
+  done
+  # "docker.io=host:port ghcr.io=host:port": mirrors, plain http.
+  for pair in ${PANDA_BUILD_MIRRORS:-}; do
+    printf '[registry."%s"]\n  mirrors = ["%s"]\n[registry."%s"]\n  http = true\n' "${pair%%=*}" "${pair#*=}" "${pair#*=}"
+  done
+}
+
+writable_cgroups
+mkdir -p /run/panda-buildkit
+configure > /run/buildkitd.toml
+exec buildkitd --config /run/buildkitd.toml "$@"

@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# builder.sh up NAME | down NAME | env NAME: a registry and a buildkitd of NAME's own, as the platform runs them.
+# They are made with the options that deploy/images/buildkitd/README.md fixes, so that tests meet the real arrangement:
+# builds push to registry:5000 inside the network panda-NAME-build, the engine pulls from a loopback port.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=tests/ground/lib.sh
+. "$here/lib.sh"
+
+verb=${1:-} name=${2:-}
+[[ $name =~ ^[a-z0-9-]+$ ]] || die "\`$name\` can't name a builder" "builder.sh up|down|env NAME, in a-z, 0-9 and -"
+images=$here/../../deploy/images
+network=panda-$name-build
+registry=panda-$name-registry
+builder=panda-$name-buildkitd
+state=$PANDA_GROUND/builders/$name
+socket=$state/socket/buildkitd.sock
+
+up() {
+  mkdir -p "$state/socket"
+  docker network inspect "$network" >/dev/null 2>&1 ||
+    docker network create --label "panda.test=$name" "$network" >/dev/null ||
+    die "the engine can't create the network $network" "docker network prune, if the address pools are used up"
+  running "$registry" || start_registry
+  running "$builder" || start_buildkitd
+  wait_for 30 buildctl debug workers ||
+    die "buildkitd doesn't answer on $socket: $(docker logs --tail 1 "$builder" 2>&1)" "docker logs $builder"
+}
+
+running() { [ "$(docker inspect --format '{{.State.Running}}' "$1" 2>/dev/null)" = true ]; }
+
+buildctl() { docker exec "$builder" buildctl --addr unix:///run/panda-buildkit/buildkitd.sock "$@"; }
+
+start_registry() {
+  docker rm -f "$registry" >/dev/null 2>&1 || true
+  # The file is copied in: a bind mount would need the engine to see this folder, and /etc of the image differs by version.
+  docker create --name "$registry" --label "panda.test=$name" --network "$network" --network-alias registry \
+    -p "127.0.0.1:${PANDA_BUILDER_PORT:-0}:5000" -v "$registry:/var/lib/registry" --restart unless-stopped \
+    --cap-drop ALL --security-opt no-new-privileges --memory 512m --pids-limit 256 \
+    registry:2 /registry.yml >/dev/null || die "the engine can't create $registry" "docker pull registry:2"
+  docker cp -q "$images/registry/config.yml" "$registry:/registry.yml"
+  docker start "$registry" >/dev/null
+}
+
+start_buildkitd() {
+  local mirrors=()
+  if ! hub_answers; then mirrors=(-e "PANDA_BUILD_MIRRORS=docker.io=$("$here/registry.sh" bridge)"); fi
+  DOCKER_BUILDKIT=0 docker build -q -t panda-test/buildkitd "$images/buildkitd" >/dev/null 2>"$state/build.log" ||
+    die "the image of buildkitd can't be built: $(tail -1 "$state/build.log")" "docker build $images/buildkitd"
+  docker rm -f "$builder" >/dev/null 2>&1 || true
+  docker run -d --name "$builder" --label "panda.test=$name" --network "$network" \
+    -v "$builder:/var/lib/buildkit" -v "$state/socket:/run/panda-buildkit" --restart unless-stopped \
+    --cap-add SYS_ADMIN --security-opt "seccomp=$images/buildkitd/seccomp.json" --security-opt apparmor=unconfined \
+    --memory "${PANDA_BUILDER_MEMORY:-2g}" --memory-swap "${PANDA_BUILDER_MEMORY:-2g}" --cpus "${PANDA_BUILDER_CPUS:-2}" --pids-limit 1024 \
+    -e PANDA_BUILD_PLAIN_HTTP=registry:5000 "${mirrors[@]}" panda-test/buildkitd >/dev/null ||
+    die "the engine can't start $builder" "read the line above; deploy/images/buildkitd/README.md lists what it needs"
+}
+
+down() {
+  docker rm -f -v "$builder" "$registry" >/dev/null 2>&1 || true
+  docker volume rm -f "$builder" "$registry" >/dev/null 2>&1 || true
+  docker network rm "$network" >/dev/null 2>&1 || true
+  rm -rf "$state"
+}
+
+case $verb in
+  up) up ;;
+  down) down ;;
+  env)
+    echo "PANDA_TEST_BUILDKIT=unix://$socket"
+    echo "PANDA_TEST_BUILD_PUSH=registry:5000"
+    echo "PANDA_TEST_REGISTRY=$(docker port "$registry" 5000/tcp | head -1)"
+    ;;
+  *) die "unknown argument \`$verb\`" "builder.sh up|down|env NAME" ;;
+esac

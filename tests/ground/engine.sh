@@ -1,0 +1,35 @@
+# shellcheck shell=bash
+# Starting and stopping a dockerd of our own in a folder of its own. Sourced by docker.sh and private-dockerd.sh.
+
+# engine_start HOME SOCKET EXTRA-JSON: HOME holds data, run state, pid, log and daemon.json.
+# live-restore keeps containers running while the daemon is away, as a production host should.
+# EXTRA-JSON is lines of daemon.json, each with its comma at the end.
+engine_start() {
+  local home=$1 socket=$2 extra=${3:-}
+  if alive "$home/dockerd.pid" dockerd && DOCKER_HOST=unix://$socket docker info >/dev/null 2>&1; then
+    return 0
+  fi
+  mkdir -p "$home/data" "$home/exec" "$(dirname "$socket")"
+  rm -f "$home/dockerd.pid" "$socket"
+  cat > "$home/daemon.json" <<JSON
+{
+  $extra
+  "data-root": "$home/data",
+  "exec-root": "$home/exec",
+  "pidfile": "$home/dockerd.pid",
+  "hosts": ["unix://$socket"],
+  "live-restore": true,
+  "log-driver": "json-file",
+  "log-opts": {"max-size": "10m", "max-file": "2"}
+}
+JSON
+  # setsid: a Ctrl-C in the terminal of a test must not reach the engine.
+  setsid nohup dockerd --config-file "$home/daemon.json" >> "$home/dockerd.log" 2>&1 < /dev/null &
+  DOCKER_HOST=unix://$socket wait_for 60 docker info ||
+    die "dockerd doesn't answer on $socket after 60 s: $(engine_complaint "$home")" "read $home/dockerd.log"
+}
+
+engine_complaint() { grep -E 'level=(error|fatal)|^failed' "$1/dockerd.log" 2>/dev/null | tail -1; }
+
+# engine_stop HOME: stops the daemon, leaves its containers to live-restore.
+engine_stop() { stop_pidfile "$1/dockerd.pid" dockerd 30; }
