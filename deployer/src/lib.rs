@@ -1,6 +1,9 @@
 //! Release → running.
 //!
-//! Owns the seam to the runtimes ([`runtime`]), the pure decisions (`desired`, `plan`) and the reconcilers that
-//! carry them out. Must not know Docker or Kubernetes, nor where the state is kept beyond `panda-store`.
+//! Owns the seam to the runtimes ([`runtime`]), the pure decisions ([`mod@plan`], [`desired`], [`diagnosis`]) and the
+//! reconcilers that carry them out. Must not know Docker or Kubernetes.
 
+pub mod desired;
+pub mod diagnosis;
+pub mod plan;
 pub mod runtime;

@@ -15,6 +15,13 @@ pub enum JobPayload {
         /// Which.
         deployment: DeploymentId,
     },
+    /// Find out which digest an image deployment means, and make its release.
+    ResolveImage {
+        /// Whose.
+        team: TeamId,
+        /// Which.
+        deployment: DeploymentId,
+    },
     /// Remove an app with everything that runs and is kept for it.
     DestroyApp {
         /// Whose.
@@ -29,6 +36,7 @@ impl JobPayload {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Build { .. } => "build",
+            Self::ResolveImage { .. } => "resolve_image",
             Self::DestroyApp { .. } => "destroy_app",
         }
     }

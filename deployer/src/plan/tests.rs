@@ -1,0 +1,168 @@
+use panda_domain::ids::{EnvironmentId, IdSource, PlacementId, TeamId};
+use panda_domain::instance::LastExit;
+
+use super::*;
+use crate::runtime::EnvironmentKey;
+
+struct World {
+    ids: IdSource,
+    environment: EnvironmentKey,
+    placement: PlacementId,
+    old: Attempt,
+    new: Attempt,
+    now: Timestamp,
+}
+
+impl World {
+    fn new() -> Self {
+        let ids = IdSource::counted();
+        Self {
+            environment: EnvironmentKey { team: ids.next::<TeamId>(), environment: ids.next::<EnvironmentId>() },
+            placement: ids.next(),
+            old: Attempt { release: ids.next(), revision: 0 },
+            new: Attempt { release: ids.next(), revision: 0 },
+            now: Timestamp::from_second(1_000_000).unwrap(),
+            ids,
+        }
+    }
+
+    fn workload(&self, attempt: &Attempt, states: &[InstanceState]) -> ObservedWorkload {
+        let instances = states.iter().map(|state| self.instance(*state)).collect();
+        let key = WorkloadKey {
+            environment: self.environment.clone(),
+            placement: self.placement.clone(),
+            process: ProcessName::web(),
+            release: attempt.release.clone(),
+            revision: attempt.revision,
+        };
+        ObservedWorkload { key, release_number: 1, instances }
+    }
+
+    fn instance(&self, state: InstanceState) -> ObservedInstance {
+        ObservedInstance {
+            id: self.ids.next(),
+            state,
+            address: None,
+            started_at: Some(self.now),
+            ready_at: None,
+            restarts: 0,
+            last_exit: None,
+            probe: None,
+            listening: Vec::new(),
+            waiting: None,
+            runs_as_root: false,
+            memory_peak_bytes: None,
+        }
+    }
+
+    fn rolling(&self) -> Phase {
+        Phase::Rolling { since: self.now, deadline: Duration::from_secs(300) }
+    }
+}
+
+fn web(replicas: u32) -> Vec<ProcessWish> {
+    vec![ProcessWish { name: ProcessName::web(), replicas, startup: Duration::from_secs(120) }]
+}
+
+fn decide(world: &World, phase: Phase, serving: Option<&Attempt>, observed: &[ObservedWorkload], replicas: u32) -> Plan {
+    let processes = web(replicas);
+    plan(&Situation { target: Some(&world.new), processes: &processes, serving, phase, observed, now: world.now })
+}
+
+#[test]
+fn the_old_release_stays_until_every_new_instance_is_ready() {
+    let world = World::new();
+    let old = world.workload(&world.old, &[InstanceState::Ready; 2]);
+    let half = world.workload(&world.new, &[InstanceState::Ready, InstanceState::Starting]);
+    let waiting = decide(&world, world.rolling(), Some(&world.old), &[old.clone(), half], 2);
+    assert_eq!((waiting.next, waiting.remove.len()), (Move::Wait, 0));
+
+    let ready = world.workload(&world.new, &[InstanceState::Ready; 2]);
+    let switching = decide(&world, world.rolling(), Some(&world.old), &[old.clone(), ready.clone()], 2);
+    assert_eq!((switching.next, switching.remove.len()), (Move::Switch, 0));
+
+    let finishing = decide(&world, world.rolling(), Some(&world.new), &[old.clone(), ready.clone()], 2);
+    assert_eq!(finishing.next, Move::Finish);
+    let steady = Phase::Steady { live_at: Some(world.now), may_go_back: true };
+    let after = decide(&world, steady, Some(&world.new), &[old.clone(), ready], 2);
+    assert_eq!(after.remove, vec![old.key]);
+}
+
+#[test]
+fn no_instance_starts_before_the_release_command_has_succeeded() {
+    let world = World::new();
+    let releasing = |task| Phase::Releasing { task, since: world.now, deadline: Duration::from_secs(600) };
+    let start = decide(&world, releasing(Some(TaskStatus::Absent)), None, &[], 1);
+    assert_eq!((start.next, start.ensure.len()), (Move::StartTask, 0));
+    let failed = TaskStatus::Ended { code: 1, oom: false, timed_out: false };
+    assert_eq!(decide(&world, releasing(Some(failed.clone())), None, &[], 1).next, Move::FailRelease(failed));
+    let done = TaskStatus::Ended { code: 0, oom: false, timed_out: false };
+    assert_eq!(decide(&world, releasing(Some(done)), None, &[], 1).next, Move::Roll);
+    assert_eq!(decide(&world, releasing(None), None, &[], 1).next, Move::Roll);
+}
+
+#[test]
+fn a_crashing_oom_or_unpullable_release_loses_its_turn_before_the_deadline() {
+    let world = World::new();
+    let mut crashing = world.workload(&world.new, &[InstanceState::Crashing]);
+    crashing.instances[0].restarts = 3;
+    assert!(matches!(decide(&world, world.rolling(), None, &[crashing], 1).next, Move::FailHealth(_)));
+    let oom = world.workload(&world.new, &[InstanceState::Oom]);
+    assert!(matches!(decide(&world, world.rolling(), None, &[oom], 1).next, Move::FailHealth(_)));
+    let mut waiting = world.workload(&world.new, &[InstanceState::Starting]);
+    waiting.instances[0].waiting = Some("image isn't there".into());
+    assert!(matches!(decide(&world, world.rolling(), None, &[waiting], 1).next, Move::FailHealth(_)));
+}
+
+#[test]
+fn a_release_that_never_gets_ready_ends_at_its_startup_time_or_the_deadline() {
+    let mut world = World::new();
+    let starting = world.workload(&world.new, &[InstanceState::Starting]);
+    let phase = world.rolling();
+    world.now = Timestamp::from_second(1_000_121).unwrap();
+    assert!(matches!(decide(&world, phase.clone(), None, &[starting.clone()], 1).next, Move::FailHealth(_)));
+    let mut young = starting;
+    world.now = Timestamp::from_second(1_000_301).unwrap();
+    young.instances[0].started_at = Some(world.now);
+    assert_eq!(decide(&world, phase, None, &[young], 1).next, Move::TimeOut);
+}
+
+#[test]
+fn a_live_release_that_dies_within_the_watch_time_goes_back_and_later_does_not() {
+    let mut world = World::new();
+    let mut dead = world.workload(&world.new, &[InstanceState::Crashing]);
+    dead.instances[0].last_exit = Some(LastExit { code: 1, oom: false, at: Some(world.now) });
+    dead.instances[0].restarts = 1;
+    let steady = Phase::Steady { live_at: Some(world.now), may_go_back: true };
+    assert!(matches!(decide(&world, steady.clone(), Some(&world.new), &[dead.clone()], 1).next, Move::GoBack(_)));
+    let nothing_before = Phase::Steady { live_at: Some(world.now), may_go_back: false };
+    assert_eq!(decide(&world, nothing_before, Some(&world.new), &[dead.clone()], 1).next, Move::Wait);
+    world.now = Timestamp::from_second(1_000_301).unwrap();
+    assert_eq!(decide(&world, steady, Some(&world.new), &[dead], 1).next, Move::Wait);
+}
+
+#[test]
+fn one_restarted_instance_of_three_is_no_reason_to_go_back() {
+    let world = World::new();
+    let mut three = world.workload(&world.new, &[InstanceState::Starting, InstanceState::Ready, InstanceState::Ready]);
+    three.instances[0].restarts = 1;
+    three.instances[0].last_exit = Some(LastExit { code: 1, oom: false, at: Some(world.now) });
+    let steady = Phase::Steady { live_at: Some(world.now), may_go_back: true };
+    assert_eq!(decide(&world, steady, Some(&world.new), &[three], 3).next, Move::Wait);
+}
+
+#[test]
+fn orphans_of_other_releases_are_removed_in_every_phase() {
+    let world = World::new();
+    let orphan = world.workload(&Attempt { release: world.ids.next(), revision: 7 }, &[InstanceState::Ready]);
+    for phase in [world.rolling(), Phase::Steady { live_at: None, may_go_back: false }] {
+        let plan = decide(&world, phase, Some(&world.old), std::slice::from_ref(&orphan), 1);
+        assert_eq!(plan.remove, vec![orphan.key.clone()]);
+    }
+}
+
+#[test]
+fn scaled_to_zero_is_ready_with_nothing_running() {
+    let world = World::new();
+    assert_eq!(decide(&world, world.rolling(), None, &[], 0).next, Move::Switch);
+}
