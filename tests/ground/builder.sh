@@ -43,7 +43,9 @@ start_registry() {
 }
 
 start_buildkitd() {
-  local mirrors=()
+  local mirrors=() dns
+  # BuildKit drops Docker's own resolver (a loopback address) from a step's resolv.conf and would put a public one there.
+  dns=$(awk '$1 == "nameserver" && $2 !~ /^127\./ && $2 != "::1" {printf "%s ", $2}' "$(host_resolv_conf)")
   if ! hub_answers; then mirrors=(-e "PANDA_BUILD_MIRRORS=docker.io=$("$here/registry.sh" bridge)"); fi
   DOCKER_BUILDKIT=0 docker build -q -t panda-test/buildkitd "$images/buildkitd" >/dev/null 2>"$state/build.log" ||
     die "the image of buildkitd can't be built: $(tail -1 "$state/build.log")" "docker build $images/buildkitd"
@@ -52,8 +54,17 @@ start_buildkitd() {
     -v "$builder:/var/lib/buildkit" -v "$state/socket:/run/panda-buildkit" --restart unless-stopped \
     --cap-add SYS_ADMIN --security-opt "seccomp=$images/buildkitd/seccomp.json" --security-opt apparmor=unconfined \
     --memory "${PANDA_BUILDER_MEMORY:-2g}" --memory-swap "${PANDA_BUILDER_MEMORY:-2g}" --cpus "${PANDA_BUILDER_CPUS:-2}" --pids-limit 1024 \
-    -e PANDA_BUILD_PLAIN_HTTP=registry:5000 "${mirrors[@]}" panda-test/buildkitd >/dev/null ||
+    -e PANDA_BUILD_PLAIN_HTTP=registry:5000 -e "PANDA_BUILD_DNS=$dns" "${mirrors[@]}" panda-test/buildkitd >/dev/null ||
     die "the engine can't start $builder" "read the line above; deploy/images/buildkitd/README.md lists what it needs"
+}
+
+# With systemd-resolved, /etc/resolv.conf names a loopback address and the real servers stand elsewhere.
+host_resolv_conf() {
+  if grep -q '^nameserver 127.0.0.53' /etc/resolv.conf && [ -f /run/systemd/resolve/resolv.conf ]; then
+    echo /run/systemd/resolve/resolv.conf
+  else
+    echo /etc/resolv.conf
+  fi
 }
 
 down() {

@@ -28,3 +28,10 @@ if ! hub_answers; then
   publish registry library/registry:2 BASE="$bookworm"
   publish buildkit moby/buildkit:v0.31.2 BASE="$bookworm"
 fi
+publish web panda-test/web:v1 VERSION=v1
+publish web panda-test/web:v2 VERSION=v2
+publish web panda-test/web:root VERSION=root USER=0
+# One image for each way in which a new version can fail.
+for mode in exits never-ready dies-later eats-memory localhost other-port ignores-term; do
+  publish web "panda-test/web:$mode" VERSION="$mode" MODE="$mode"
+done

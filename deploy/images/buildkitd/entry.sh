@@ -26,11 +26,21 @@ configure() {
   sed -e "s/@PARALLEL@/${PANDA_BUILD_PARALLEL:-2}/" \
     -e "s/@CACHE_MB@/${PANDA_BUILD_CACHE_MB:-10240}/" -e "s/@FREE_MB@/${PANDA_BUILD_FREE_MB:-2048}/" \
     /etc/panda/buildkitd.toml
+  # A step can't use this container's resolver: it is a loopback address, which BuildKit replaces by a public one.
+  if [ -n "${PANDA_BUILD_DNS:-}" ]; then
+    printf '[dns]\n  nameservers = ['
+    separator=
+    for server in $PANDA_BUILD_DNS; do
+      printf '%s"%s"' "$separator" "$server"
+      separator=', '
+    done
+    printf ']\n'
+  fi
   # Registries spoken to by plain http: the platform's own, inside the build network.
   for host in ${PANDA_BUILD_PLAIN_HTTP:-}; do
     printf '[registry."%s"]\n  http = true\n' "$host"
   done
-  # "docker.io=host:port ghcr.io=host:port": mirrors, plain http.
+  # "docker.io=host:port ghcr.io=host:port": mirrors by plain http.
   for pair in ${PANDA_BUILD_MIRRORS:-}; do
     printf '[registry."%s"]\n  mirrors = ["%s"]\n[registry."%s"]\n  http = true\n' "${pair%%=*}" "${pair#*=}" "${pair#*=}"
   done

@@ -1,0 +1,3 @@
+module panda.test/web
+
+go 1.26.0
