@@ -1,1 +1,11 @@
-//! (being written)
+//! From source to image: detect, plan, write a Dockerfile, build it on BuildKit, push it by digest.
+//!
+//! Planning is pure: [`plan::plan`] reads a [`source::SourceView`] and decides. Building has one door,
+//! [`build::Builder`]. The crate knows no database and no queue; who calls it makes builds durable.
+
+pub mod build;
+pub mod buildkit;
+pub mod dockerfile;
+pub mod failure;
+pub mod log;
+pub mod registry;

@@ -1,0 +1,109 @@
+//! The real buildkitd and registry that the tests use, and what they do without.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use panda_builder::build::{BuildOutcome, BuildRequest, Builder};
+use panda_builder::buildkit::BuildkitConfig;
+use panda_builder::dockerfile::Recipe;
+use panda_builder::failure::BuildError;
+use panda_builder::log::{BuildEvent, LogLimits};
+use panda_builder::registry::Registry;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// A buildkitd and a registry that mirrors the official names and takes pushes.
+pub(crate) struct Ground {
+    pub(crate) builder: Builder,
+    pub(crate) registry: String,
+}
+
+impl Ground {
+    /// Finds both; without them a loud line says that the test didn't run.
+    pub(crate) fn find() -> Option<Self> {
+        let variable = |name: &str| {
+            let value = std::env::var(name).ok().filter(|value| !value.is_empty());
+            if value.is_none() {
+                println!("SKIPPED buildkit tests: {name} is not set");
+            }
+            value
+        };
+        let (address, registry) = (variable("PANDA_TEST_BUILDKIT")?, variable("PANDA_TEST_REGISTRY")?);
+        let config = BuildkitConfig { address, tls: None };
+        Some(Self { builder: Builder::new(&config, Some(1 << 30)).unwrap(), registry })
+    }
+
+    /// Returns a request with names of its own.
+    pub(crate) fn request(&self, context: &Path, dockerfile: &str) -> BuildRequest {
+        let unique = tempfile::Builder::new().prefix("it").rand_bytes(8).tempdir().unwrap();
+        let name = unique.path().file_name().unwrap().to_string_lossy().to_lowercase();
+        let name: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
+        BuildRequest {
+            build_id: format!("bld-{name}"),
+            app_id: format!("app-{name}"),
+            context: context.to_owned(),
+            recipe: Recipe { dockerfile: dockerfile.to_owned(), dockerignore: None, target: None },
+            args: BTreeMap::new(),
+            secrets: HashMap::new(),
+            registry: Registry {
+                host: self.registry.clone(),
+                insecure: true,
+                credentials: None,
+                check_url: Some(format!("http://{}", self.registry)),
+            },
+            repository: format!("panda-it/{name}"),
+            credentials: HashMap::new(),
+            use_cache: true,
+            cache: None,
+            deadline: Duration::from_secs(300),
+            log_limits: LogLimits::default(),
+        }
+    }
+
+    /// Builds and returns the result with all events.
+    pub(crate) async fn build(
+        &self,
+        request: BuildRequest,
+    ) -> (Result<BuildOutcome, BuildError>, Vec<BuildEvent>) {
+        let (sink, mut events) = mpsc::channel(64);
+        let collect = async {
+            let mut all = Vec::new();
+            while let Some(event) = events.recv().await {
+                all.push(event);
+            }
+            all
+        };
+        tokio::join!(self.builder.build(request, sink, CancellationToken::new()), collect)
+    }
+
+    /// Reads the config of a pushed image.
+    pub(crate) async fn image_config(&self, outcome: &BuildOutcome) -> serde_json::Value {
+        let manifest = self.fetch(outcome, "manifests", outcome.digest.as_str()).await;
+        let config: String = manifest["config"]["digest"].as_str().unwrap().to_owned();
+        self.fetch(outcome, "blobs", &config).await
+    }
+
+    async fn fetch(&self, outcome: &BuildOutcome, kind: &str, digest: &str) -> serde_json::Value {
+        let url = format!("http://{}/v2/{}/{kind}/{digest}", self.registry, outcome.repository);
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let accept = "application/vnd.oci.image.manifest.v1+json";
+        let answer = client.get(url).header("accept", accept).send().await.unwrap();
+        assert!(answer.status().is_success(), "{}", answer.status());
+        answer.json().await.unwrap()
+    }
+}
+
+/// Returns the folder of a sample app.
+pub(crate) fn app(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/apps").join(name)
+}
+
+/// Returns the lines that steps printed.
+pub(crate) fn printed(events: &[BuildEvent]) -> Vec<String> {
+    let lines = events.iter().filter_map(|event| match event {
+        BuildEvent::Line { text, .. } => Some(text.clone()),
+        _ => None,
+    });
+    lines.collect()
+}

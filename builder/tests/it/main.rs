@@ -1,0 +1,4 @@
+//! Tests of the builder through its public door.
+
+mod build;
+mod ground;
