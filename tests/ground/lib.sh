@@ -10,6 +10,9 @@ MIRROR_PORT=${PANDA_MIRROR_PORT:-5000}
 MIRROR=127.0.0.1:$MIRROR_PORT
 export PANDA_CACHE PANDA_GROUND MIRROR MIRROR_PORT
 
+# Where engines, Rust and Go are when a login shell didn't add them. Go's own folder is install.sh's.
+export PATH=$PATH:/usr/sbin:/sbin:$HOME/.cargo/bin:$PANDA_CACHE/go/bin:/usr/local/go/bin
+
 say() { printf '%s: %s\n' "$(basename "$0" .sh)" "$*" >&2; }
 
 # die CAUSE FIX: every failure names both.
@@ -19,6 +22,9 @@ die() {
 }
 
 have() { command -v "$1" >/dev/null 2>&1; }
+
+# at_least WANTED FOUND: versions.
+at_least() { [ -n "${2:-}" ] && printf '%s\n' "$1" "$2" | sort -VC; }
 
 # as_root COMMAND...: through sudo where we aren't root.
 as_root() {

@@ -17,13 +17,18 @@ machine_settings() {
   : > "$machine/npmrc"
   : > "$machine/pip.conf"
   : > "$machine/apt.conf"
-  local value
-  if have npm && value=$(npm config get registry 2>/dev/null) && [ "$value" != https://registry.npmjs.org/ ]; then
-    echo "registry=$value" > "$machine/npmrc"
-  fi
-  if have pip && value=$(pip config get global.index-url 2>/dev/null); then
-    printf '[global]\nindex-url = %s\n' "$value" > "$machine/pip.conf"
-  fi
+  # Both clients take a moment to start: side by side.
+  {
+    if have npm && value=$(npm config get registry 2>/dev/null) && [ "$value" != https://registry.npmjs.org/ ]; then
+      echo "registry=$value" > "$machine/npmrc"
+    fi
+  } &
+  {
+    if have pip && value=$(pip config get global.index-url 2>/dev/null); then
+      printf '[global]\nindex-url = %s\n' "$value" > "$machine/pip.conf"
+    fi
+  } &
+  wait
   apt-config dump 2>/dev/null | grep -E '^Acquire::https?::Proxy ' > "$machine/apt.conf" || true
 }
 machine_settings

@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # Copies what tests/images/binaries.sh built.
 set -euo pipefail
 cp "$PANDA_CACHE"/bin/{buildkitd,buildctl} .

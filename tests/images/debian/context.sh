@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # Makes rootfs.tar: the smallest Debian that apt still works in, without manuals, as the official slim images have it.
 set -euo pipefail
 options=()

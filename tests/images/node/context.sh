@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # Fetches node, npm and corepack as npm packages into ./node, ./npm and ./corepack.
 set -euo pipefail
 case $(uname -m) in

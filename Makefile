@@ -1,0 +1,49 @@
+# Panda: `make` lists what can be made. All the work is in the scripts that the targets call.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-down test test-long check fmt bench build images ground clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## set this machine up, start the platform and deploy a sample app
+	@deploy/demo.sh
+
+demo-down: ## remove every trace of the demo
+	@deploy/demo-down.sh
+
+test: ## set up what the tests need and run them, end-to-end ones included
+	@tests/ground/test.sh
+
+test-long: ## the same with the full fault matrix
+	@PANDA_TEST_LONG=1 tests/ground/test.sh
+
+check: ## formatting, lints, dependency rules, docs, shell scripts
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+	if [ -f deny.toml ] && cargo deny --version >/dev/null 2>&1; then cargo deny check; fi
+	if command -v shellcheck >/dev/null; then git ls-files '*.sh' .ci/run | xargs shellcheck -x -P .; fi
+
+fmt: ## format the Rust code
+	cargo fmt --all
+
+bench: ## measure against the same steps by hand and against other proxies
+	@tests/ground/install.sh bench
+	@tests/bench/run.sh
+
+build: ## build the release binaries
+	cargo build --release --locked --bin panda --bin panda-server --bin panda-edge
+
+images: ground ## build the stand-ins for base images where Docker Hub can't be reached, and the test apps
+	@tests/images/build.sh
+
+ground: ## install what is missing; start a Docker engine and the local registry
+	@tests/ground/install.sh test
+	@tests/ground/docker.sh up
+	@tests/ground/registry.sh up
+
+clean: ## remove build results and the cached images and programs
+	@tests/ground/registry.sh down
+	cargo clean
+	rm -rf "$${PANDA_CACHE:-$$HOME/.cache/panda}"
