@@ -19,6 +19,7 @@ pub mod job;
 pub mod manifest;
 pub mod names;
 pub mod release;
+pub mod request;
 pub mod route;
 pub mod secret;
 pub mod source;

@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::manifest::{self, Manifest, ManifestErrors};
+use crate::formation::Formation;
+use crate::manifest::{self, Manifest, ManifestErrors, Overrides};
 use crate::names::EnvironmentName;
+use crate::release::ReleaseConfig;
 
 /// The frozen wishes of one deployment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,8 +28,18 @@ impl FrozenRequest {
     /// Returns the file's wishes for one environment; empty when there is no file.
     pub fn manifest(&self, environment: &EnvironmentName) -> Result<Manifest, ManifestErrors> {
         match &self.manifest {
-            Some(text) => manifest::parse(text)?.for_environment(environment),
+            Some(text) => Ok(manifest::parse(text)?.for_environment(environment)),
             None => Ok(Manifest::default()),
         }
+    }
+
+    /// Returns what the command line says.
+    pub fn overrides(&self) -> Overrides {
+        Overrides { replicas: self.replicas, port: self.port }
+    }
+
+    /// Returns the formation after this deployment.
+    pub fn formation(&self, manifest: &Manifest, config: &ReleaseConfig, current: &Formation) -> Formation {
+        manifest.to_formation(current, config, &self.overrides())
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use crate::deployment::PhaseDeadlines;
 use crate::formation::{Formation, Scale};
 use crate::names::ProcessName;
@@ -14,7 +16,7 @@ use super::{HttpSettings, Manifest};
 pub const DEFAULT_PORT: u16 = 8080;
 
 /// What detection or the image says about processes.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DetectedProcesses {
     /// Process → its command (argv; `None` runs the image's own) and its port.
     pub processes: BTreeMap<ProcessName, (Option<Vec<String>>, Option<u16>)>,
@@ -29,6 +31,13 @@ pub struct Overrides {
     pub replicas: Option<u32>,
     /// The port of `web`.
     pub port: Option<u16>,
+}
+
+impl DetectedProcesses {
+    /// Returns what an image says: its own command, and the port that it exposes, if it is one.
+    pub fn of_image(port: Option<u16>) -> Self {
+        Self { processes: BTreeMap::from([(ProcessName::web(), (None, port))]), release_command: None }
+    }
 }
 
 impl Manifest {
