@@ -5,6 +5,7 @@
 //! driver never reads the store. The conformance suite in `panda-test-support` runs the same tests against every driver.
 
 mod error;
+pub mod fake;
 mod inspect;
 mod routes;
 mod tasks;
