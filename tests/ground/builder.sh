@@ -14,10 +14,12 @@ network=panda-$name-build
 registry=panda-$name-registry
 builder=panda-$name-buildkitd
 state=$PANDA_GROUND/builders/$name
+buildkit=$(sed -n 's/^ARG BUILDKIT=.*://p' "$images/buildkitd/Dockerfile")
 socket=$state/socket/buildkitd.sock
 
 up() {
   mkdir -p "$state/socket"
+  chmod 700 "$state/socket" # whoever reaches the socket can build as root
   docker network inspect "$network" >/dev/null 2>&1 ||
     docker network create --label "panda.test=$name" "$network" >/dev/null ||
     die "the engine can't create the network $network" "docker network prune, if the address pools are used up"
@@ -47,6 +49,8 @@ start_buildkitd() {
   # BuildKit drops Docker's own resolver (a loopback address) from a step's resolv.conf and would put a public one there.
   dns=$(awk '$1 == "nameserver" && $2 !~ /^127\./ && $2 != "::1" {printf "%s ", $2}' "$(host_resolv_conf)")
   if ! hub_answers; then mirrors=(-e "PANDA_BUILD_MIRRORS=docker.io=$("$here/registry.sh" bridge)"); fi
+  # A stand-in that was built anew is behind the engine's back.
+  if ! hub_answers; then docker pull -q "$MIRROR/moby/buildkit:$buildkit" >/dev/null && docker tag "$MIRROR/moby/buildkit:$buildkit" "moby/buildkit:$buildkit"; fi
   DOCKER_BUILDKIT=0 docker build -q -t panda-test/buildkitd "$images/buildkitd" >/dev/null 2>"$state/build.log" ||
     die "the image of buildkitd can't be built: $(tail -1 "$state/build.log")" "docker build $images/buildkitd"
   docker rm -f "$builder" >/dev/null 2>&1 || true

@@ -50,7 +50,7 @@ case ${1:-} in
     stop_pidfile "$run/mirror.pid" docker-registry 5
     stop_pidfile "$run/mirror-bridge.pid" docker-registry 5
     ;;
-  # The address under which containers see it.
-  bridge) echo "$(bridge_address):$MIRROR_PORT" ;;
+  # The address under which containers see it, those of private engines too: hence not asked of the engine.
+  bridge) sed -n 's/^http: {addr: "\(.*\)"}$/\1/p' "$run/mirror-bridge.yml" ;;
   *) die "unknown argument \`${1:-}\`" "registry.sh up|down|bridge" ;;
 esac

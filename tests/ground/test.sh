@@ -8,9 +8,11 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/lib.sh"
 root=$(cd "$here/../.." && pwd)
 
+[ "$(id -u)" = 0 ] || die "the tests need root: for private engines and for the builder's socket" "sudo -E env \"PATH=\$PATH\" \"HOME=\$HOME\" make test"
+
 run=t$(date +%s | tail -c 7)-$$
-dir=$(mktemp -d /tmp/panda-test-XXXXXX)
-chmod 711 "$dir" # PostgreSQL runs as another user and has its folder in here
+dir=/tmp/panda-test-$run
+mkdir -m 711 "$dir" # not 700: PostgreSQL runs as another user and has its folder in here
 
 ground() {
   "$here/install.sh" test
@@ -44,18 +46,19 @@ environment() {
   export TMPDIR=$dir/tmp
 }
 
-# What a run left that was killed before its cleanup: its name ends with its pid.
+# What a run left that was killed before its cleanup: names begin with the run's, which ends with its pid.
 sweep() {
-  local left
-  for left in "$PANDA_GROUND"/{builders,engines}/t[0-9]*-[0-9]*; do
-    if [ ! -d "$left" ]; then continue; fi
-    left=${left#"$PANDA_GROUND"/}
-    # engines are named RUN-PURPOSE
-    if kill -0 "$(sed -E 's#^[a-z]+/t[0-9]+-([0-9]+).*#\1#' <<< "$left")" 2>/dev/null; then continue; fi
+  local left name
+  for left in "$PANDA_GROUND"/{builders,engines}/t[0-9]*-[0-9]* /tmp/panda-test-t[0-9]*-[0-9]*; do
+    name=$(basename "$left")
+    name=${name#panda-test-}
+    if [ ! -d "$left" ] || kill -0 "$(cut -d- -f2 <<< "$name")" 2>/dev/null; then continue; fi
+    say "removing what the run of $name left"
     case $left in
-      builders/*) "$here/builder.sh" down "${left#*/}" || true ;;
-      engines/*) "$here/private-dockerd.sh" remove "${left#*/}" || true ;;
-    esac
+      */builders/*) "$here/builder.sh" down "$name" ;;
+      */engines/*) "$here/private-dockerd.sh" remove "$name" ;;
+      *) "$here/postgres.sh" down "$left/postgres" && rm -rf "$left" ;;
+    esac || true # it isn't this run's business to fail on it
   done
 }
 

@@ -17,7 +17,9 @@ writable_cgroups() {
     while read -r pid; do
       echo "$pid" > /sys/fs/cgroup/init/cgroup.procs 2>/dev/null || true # a process may have ended by now
     done < /sys/fs/cgroup/cgroup.procs
-    sed 's/[^ ][^ ]*/+&/g' /sys/fs/cgroup/cgroup.controllers > /sys/fs/cgroup/cgroup.subtree_control
+    for controller in $(cat /sys/fs/cgroup/cgroup.controllers); do
+      echo "+$controller" > /sys/fs/cgroup/cgroup.subtree_control || true # one that can't be handed on isn't needed
+    done
   fi
 }
 
