@@ -17,7 +17,8 @@ writable_cgroups() {
     while read -r pid; do
       echo "$pid" > /sys/fs/cgroup/init/cgroup.procs 2>/dev/null || true # a process may have ended by now
     done < /sys/fs/cgroup/cgroup.procs
-    for controller in $(cat /sys/fs/cgroup/cgroup.controllers); do
+    read -r controllers < /sys/fs/cgroup/cgroup.controllers
+    for controller in $controllers; do
       echo "+$controller" > /sys/fs/cgroup/cgroup.subtree_control || true # one that can't be handed on isn't needed
     done
   fi
