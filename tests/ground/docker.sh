@@ -32,7 +32,10 @@ mirror_setting() {
 }
 
 case ${1:-} in
-  up) up ;;
+  up)
+    lock docker
+    up
+    ;;
   down) engine_stop "$home" ;; # only the one that we started
   status) docker info --format '{{.ServerVersion}} {{.Driver}} cgroup v{{.CgroupVersion}} {{.DockerRootDir}}' ;;
   *) die "unknown argument \`${1:-}\`" "docker.sh up|down|status" ;;

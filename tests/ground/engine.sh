@@ -29,7 +29,7 @@ engine_start() {
 }
 JSON
   # setsid: a Ctrl-C in the terminal of a test must not reach the engine.
-  setsid nohup dockerd --config-file "$home/daemon.json" >> "$home/dockerd.log" 2>&1 < /dev/null &
+  setsid nohup dockerd --config-file "$home/daemon.json" >> "$home/dockerd.log" 2>&1 < /dev/null 9>&- &
   DOCKER_HOST=unix://$socket wait_for 60 docker info ||
     die "dockerd doesn't answer on $socket after 60 s: $(engine_complaint "$home")" "read $home/dockerd.log"
 }
@@ -45,7 +45,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
   address = "$home/containerd.sock"
 TOML
   rm -f "$home/containerd.sock"
-  setsid nohup containerd --config "$home/containerd.toml" >> "$home/containerd.log" 2>&1 < /dev/null &
+  setsid nohup containerd --config "$home/containerd.toml" >> "$home/containerd.log" 2>&1 < /dev/null 9>&- &
   echo $! > "$home/containerd.pid"
   wait_for 20 test -S "$home/containerd.sock" ||
     die "containerd doesn't answer on $home/containerd.sock after 20 s: $(tail -1 "$home/containerd.log")" "read $home/containerd.log"

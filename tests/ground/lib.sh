@@ -46,6 +46,14 @@ wait_for() {
   done
 }
 
+# lock NAME: one at a time of those who set up what is shared between runs; held until this script ends.
+# Daemons are started with 9>&-, or they would hold it for as long as they live.
+lock() {
+  mkdir -p "$PANDA_CACHE"
+  exec 9> "$PANDA_CACHE/$1.lock"
+  flock 9
+}
+
 # alive PIDFILE NAME: the file names a live process of that program.
 # The name is compared because a pid of the last boot may belong to somebody else by now.
 alive() {

@@ -14,9 +14,15 @@ run=$PANDA_CACHE/run
 # serve NAME ADDRESS READONLY
 serve() {
   local name=$1 address=$2 readonly=$3
-  if curl -fsS -m 2 "http://$address/v2/" >/dev/null 2>&1; then return 0; fi
+  if alive "$run/$name.pid" docker-registry && curl -fsS -m 2 "http://$address/v2/" >/dev/null 2>&1; then return 0; fi
   have docker-registry || die "\`docker-registry\` is not installed" "run tests/ground/install.sh"
   mkdir -p "$blobs" "$run"
+  stop_pidfile "$run/$name.pid" docker-registry 5 # it may listen on an address that the bridge had before
+  # Never another's registry: ours gets images with the names of official ones.
+  if ss -Hltn "src $address" | grep -q .; then
+    die "$address is taken by $(ss -Hltnp "src $address" | grep -oE '"[^"]+",pid=[0-9]+' | head -1)" \
+      "stop it, or choose another port by PANDA_MIRROR_PORT"
+  fi
   cat > "$run/$name.yml" <<YML
 version: 0.1
 log: {level: warn}
@@ -26,11 +32,11 @@ storage:
   maintenance: {readonly: {enabled: $readonly}}
 http: {addr: "$address"}
 YML
-  setsid nohup docker-registry serve "$run/$name.yml" >> "$run/$name.log" 2>&1 < /dev/null &
+  setsid nohup docker-registry serve "$run/$name.yml" >> "$run/$name.log" 2>&1 < /dev/null 9>&- &
   echo $! > "$run/$name.pid"
   wait_for 10 curl -fsS -m 2 "http://$address/v2/" ||
     die "the local registry doesn't answer on $address: $(tail -1 "$run/$name.log")" \
-      "see who holds the port (\`ss -ltnp\`), or choose another by PANDA_MIRROR_PORT"
+      "read $run/$name.log"
 }
 
 # From the interface: older engines don't fill in the gateway of the default network.
@@ -42,6 +48,7 @@ bridge_address() {
 
 case ${1:-} in
   up)
+    lock registry
     serve mirror "$MIRROR" false
     gateway=$(bridge_address) || die "no Docker engine answers" "run tests/ground/docker.sh up first"
     if [ -n "$gateway" ]; then serve mirror-bridge "$gateway:$MIRROR_PORT" true; fi

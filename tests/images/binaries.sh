@@ -10,6 +10,7 @@ runc=v1.5.2
 pebble=v2.10.1
 buildkit=$(awk '$2 == "github.com/moby/buildkit" {print $3} $1 == "github.com/moby/buildkit" {print $2}' "$here/buildkit/go.mod")
 
+lock binaries
 bin=$PANDA_CACHE/bin
 mkdir -p "$bin"
 export GOBIN=$bin GOFLAGS=-buildvcs=false

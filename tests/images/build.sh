@@ -11,6 +11,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=tests/images/publish.sh
 . "$here/publish.sh"
 
+lock images
 bookworm=$MIRROR/library/debian:bookworm-slim
 trixie=$MIRROR/library/debian:trixie-slim
 
