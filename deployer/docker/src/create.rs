@@ -18,7 +18,6 @@ use panda_domain::names::ProcessName;
 use crate::environments::network_name;
 use crate::labels::{self, Facts};
 pub(crate) use harden::{is_root, refuse_root};
-pub(crate) use hash::canonical;
 
 /// What the host decides about every container.
 #[derive(Debug, Clone)]

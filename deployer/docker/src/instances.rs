@@ -10,6 +10,7 @@ use panda_deployer::runtime::{RuntimeEvent, WorkloadKey};
 use panda_domain::ids::{InstanceId, PlacementId};
 use panda_domain::instance::LastExit;
 use tokio::sync::{broadcast, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::labels::Identity;
@@ -38,6 +39,7 @@ struct Entry {
     started: String,
     readiness: Readiness,
     draining: bool,
+    noted: Instant,
     probe: CancellationToken,
 }
 
@@ -102,6 +104,7 @@ impl Instances {
                 started: started.to_owned(),
                 readiness: Readiness::default(),
                 draining,
+                noted: Instant::now(),
                 probe: probe.clone(),
             },
         );
@@ -123,10 +126,10 @@ impl Instances {
         self.hint(placement);
     }
 
-    /// Forgets every instance that isn't in `alive`.
-    pub(crate) fn retain(&self, alive: &[InstanceId]) {
+    /// Forgets every instance that isn't in `alive`, a list that was asked for at `asked`: what started later isn't in it.
+    pub(crate) fn retain(&self, alive: &[InstanceId], asked: Instant) {
         self.entries().retain(|id, entry| {
-            let keep = alive.contains(id);
+            let keep = entry.noted >= asked || alive.contains(id);
             if !keep {
                 entry.probe.cancel();
             }

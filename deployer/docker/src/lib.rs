@@ -5,20 +5,27 @@
 //! Must not know the store, deployments or users.
 
 mod addresses;
+mod check;
 mod config;
 mod create;
 mod drain;
 mod engine;
 mod environments;
 mod events;
+mod exec;
 mod files;
 mod images;
 mod instances;
 mod labels;
 mod listening;
+mod logs;
+mod manifest;
 mod probe;
+mod routes;
 mod runtime;
 mod state_file;
+mod tasks;
+mod usage;
 mod workloads;
 
 pub use config::DockerConfig;

@@ -3,6 +3,7 @@
 mod seam;
 mod turns;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +22,9 @@ use crate::engine::Engine;
 use crate::images::Pulls;
 use crate::instances::Instances;
 use crate::labels::{self, Identity};
+use crate::routes::EdgeLink;
 use crate::state_file::{Kept, StateFile};
+use crate::usage::CpuSamples;
 use crate::{environments, events, probe};
 use turns::Turns;
 
@@ -38,6 +41,9 @@ pub(crate) struct Driver {
     pub(crate) drains: Kept<Drains>,
     pub(crate) pulls: Pulls,
     pub(crate) turns: Turns,
+    pub(crate) cpu: CpuSamples,
+    pub(crate) edge: Option<EdgeLink>,
+    pub(crate) edge_socket: Option<PathBuf>,
     pub(crate) ids: IdSource,
     pub(crate) clock: Clock,
     pub(crate) pull_timeout: Duration,
@@ -81,7 +87,20 @@ impl DockerRuntime {
             doing: "read the drains".to_owned(),
             source: Box::new(error),
         })??;
-        let cancel = CancellationToken::new();
+        let (cancel, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let edge = config.edge_socket.clone().map(|socket| {
+            let (link, run) =
+                EdgeLink::open(socket, StateFile::new(&config.state_dir, "edge-generation.json"))?;
+            let cancelled = cancel.clone().cancelled_owned();
+            tasks.spawn(async move {
+                tokio::select! {
+                    () = cancelled => {}
+                    () = run => {}
+                }
+            });
+            Ok::<_, RuntimeError>(link)
+        });
+        let edge = edge.transpose()?;
         let driver = Driver {
             engine,
             host: Arc::new(host),
@@ -90,10 +109,13 @@ impl DockerRuntime {
             drains,
             pulls: Pulls::default(),
             turns: Turns::default(),
+            cpu: CpuSamples::default(),
+            edge,
+            edge_socket: config.edge_socket,
             ids: config.ids,
             clock: config.clock,
             pull_timeout: config.pull_timeout,
-            tasks: TaskTracker::new(),
+            tasks,
             cancel: cancel.clone(),
         };
         let runtime = Self { driver, _cancel: cancel.drop_guard() };

@@ -16,6 +16,7 @@ use panda_domain::release::Shutdown;
 use crate::engine::absent;
 use crate::labels::{self, Identity};
 use crate::runtime::Driver;
+pub(crate) use ensure::mount;
 
 /// How many calls about different containers are made at the same time.
 pub(crate) const PARALLEL: usize = 8;
@@ -62,14 +63,16 @@ impl Driver {
 
     /// Looks at all running instances: those that aren't known yet get a probe, those that are gone are forgotten.
     pub(crate) async fn adopt(&self) -> RuntimeResult<()> {
+        let asked = tokio::time::Instant::now();
         let select = labels::select_kind(&self.host.installation, labels::KIND_INSTANCE);
         let seen = self.inspect_all(self.listed(select).await?).await?;
         let alive: Vec<_> = seen.iter().map(|(one, _)| one.identity.instance.clone()).collect();
         for (one, inspect) in &seen {
             self.note(&one.identity, &one.container, inspect);
         }
-        self.instances.retain(&alive);
-        Ok(())
+        self.instances.retain(&alive, asked);
+        self.cpu.retain(&alive);
+        self.end_late_tasks().await
     }
 
     /// Looks at one container after an event about it.

@@ -25,7 +25,7 @@ pub(crate) fn of(body: &ContainerCreateBody) -> String {
 }
 
 /// Writes a value with the keys of its maps in order, absent fields left out.
-pub(crate) fn canonical(value: &Value, out: &mut String) {
+fn canonical(value: &Value, out: &mut String) {
     match value {
         Value::Object(map) => {
             let mut entries: Vec<_> = map.iter().filter(|(_, value)| !value.is_null()).collect();

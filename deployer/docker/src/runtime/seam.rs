@@ -4,9 +4,12 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use panda_deployer::runtime::{
-    EnvironmentKey, EnvironmentSpec, ObservedWorkload, Progress, PullImage, ResolvedImage, RuntimeEvent,
-    RuntimeResult, WorkloadKey, WorkloadSpec, Workloads,
+    Capabilities, Check, EnvironmentKey, EnvironmentSpec, ExecRequest, ExecSession, ExecSize, Inspect,
+    LogChunk, LogQuery, ObservedRoutes, ObservedWorkload, Progress, PullImage, ResolvedImage, RouteTable,
+    Routes, RuntimeEvent, RuntimeResult, TaskKey, TaskSpec, TaskStatus, Tasks, Usage, WorkloadKey,
+    WorkloadSpec, Workloads,
 };
+use panda_domain::ids::{InstanceId, PlacementId};
 use panda_domain::release::Shutdown;
 use panda_domain::secret::Secret;
 use tokio_stream::wrappers::BroadcastStream;
@@ -58,5 +61,71 @@ impl Workloads for DockerRuntime {
         // Who missed hints looks at everything.
         let hints = BroadcastStream::new(self.driver.instances.listen());
         hints.map(|hint| hint.unwrap_or(RuntimeEvent { placement: None })).boxed()
+    }
+}
+
+#[async_trait]
+impl Routes for DockerRuntime {
+    async fn ensure_routes(&self, table: &RouteTable) -> RuntimeResult<ObservedRoutes> {
+        self.driver.ensure_routes(table).await
+    }
+}
+
+#[async_trait]
+impl Tasks for DockerRuntime {
+    async fn start_task(&self, spec: &TaskSpec) -> RuntimeResult<()> {
+        self.driver.start_task(spec).await
+    }
+
+    async fn task_status(&self, key: &TaskKey) -> RuntimeResult<TaskStatus> {
+        self.driver.task_status(key).await
+    }
+
+    async fn cancel_task(&self, key: &TaskKey) -> RuntimeResult<()> {
+        self.driver.cancel_task(key).await
+    }
+
+    async fn remove_task(&self, key: &TaskKey) -> RuntimeResult<()> {
+        self.driver.remove_task(key).await
+    }
+}
+
+#[async_trait]
+impl Inspect for DockerRuntime {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { name: "docker", autoscale: false, request_holding: true, http_metrics: true }
+    }
+
+    async fn check(&self) -> Vec<Check> {
+        self.driver.check().await
+    }
+
+    async fn logs(&self, query: &LogQuery) -> RuntimeResult<BoxStream<'static, RuntimeResult<LogChunk>>> {
+        self.driver.logs(query).await
+    }
+
+    async fn exec(
+        &self,
+        environment: &EnvironmentKey,
+        instance: &InstanceId,
+        request: &ExecRequest,
+    ) -> RuntimeResult<ExecSession> {
+        self.driver.exec(environment, instance, request).await
+    }
+
+    async fn attach_task(&self, key: &TaskKey, size: Option<ExecSize>) -> RuntimeResult<ExecSession> {
+        self.driver.attach_task(key, size).await
+    }
+
+    async fn usage(
+        &self,
+        environment: &EnvironmentKey,
+        placement: &PlacementId,
+    ) -> RuntimeResult<Vec<Usage>> {
+        self.driver.usage(environment, placement).await
+    }
+
+    async fn manifest(&self, environment: &EnvironmentKey, placement: &PlacementId) -> RuntimeResult<String> {
+        self.driver.manifest(environment, placement).await
     }
 }

@@ -7,7 +7,7 @@ use bollard::models::{
 };
 use bollard::query_parameters::{CreateContainerOptions, UploadToContainerOptions};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use panda_deployer::runtime::{Progress, RuntimeError, RuntimeResult, WorkloadSpec};
+use panda_deployer::runtime::{FileSpec, Progress, RuntimeError, RuntimeResult, WorkloadSpec};
 use panda_domain::ids::InstanceId;
 
 use super::{Listed, PARALLEL};
@@ -116,14 +116,20 @@ async fn create_one(
     Err(RuntimeError::Conflict { what: format!("the name of instance `{id}`") })
 }
 
+/// Writes files into a container that doesn't run yet.
+pub(crate) async fn mount(driver: &Driver, files: &[FileSpec], container: &str) -> RuntimeResult<()> {
+    if files.is_empty() {
+        return Ok(());
+    }
+    let options = UploadToContainerOptions { path: "/".to_owned(), ..Default::default() };
+    let archive = bollard::body_full(files::archive(files)?);
+    let call = driver.engine.docker.upload_to_container(container, Some(options), archive);
+    driver.engine.call("mount files", call).await
+}
+
 /// Writes the files and starts the container; both may be done twice.
 async fn start(driver: &Driver, spec: &WorkloadSpec, container: &str) -> RuntimeResult<()> {
-    if !spec.files.is_empty() {
-        let options = UploadToContainerOptions { path: "/".to_owned(), ..Default::default() };
-        let archive = bollard::body_full(files::archive(&spec.files)?);
-        let call = driver.engine.docker.upload_to_container(container, Some(options), archive);
-        driver.engine.call("mount files", call).await?;
-    }
+    mount(driver, &spec.files, container).await?;
     let call = driver.engine.docker.start_container(container, None);
     driver.engine.call(format!("start {} of app `{}`", spec.key.process, spec.app), call).await?;
     driver.look_at(container).await

@@ -1,0 +1,182 @@
+//! Commands inside instances, and the terminals of tasks.
+
+use std::time::Duration;
+
+use bollard::container::LogOutput;
+use bollard::exec::{CreateExecOptions, ResizeExecOptions, StartExecOptions, StartExecResults};
+use bollard::query_parameters::{AttachContainerOptions, ResizeContainerTTYOptions};
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use panda_deployer::runtime::{
+    EnvironmentKey, ExecRequest, ExecSession, ExecSize, LogStream, RuntimeError, RuntimeResult, TaskKey,
+    TaskStatus,
+};
+use panda_domain::ids::InstanceId;
+use tokio::sync::mpsc;
+
+use crate::engine::translate;
+use crate::labels;
+use crate::runtime::Driver;
+
+/// How often the end of a command is looked for once its output has ended.
+const LOOK: Duration = Duration::from_millis(50);
+/// How many sizes may wait.
+const SIZES: usize = 8;
+
+type Output = BoxStream<'static, RuntimeResult<(LogStream, bytes::Bytes)>>;
+
+impl Driver {
+    /// Runs a command inside an instance.
+    pub(crate) async fn exec(
+        &self,
+        environment: &EnvironmentKey,
+        instance: &InstanceId,
+        request: &ExecRequest,
+    ) -> RuntimeResult<ExecSession> {
+        let container = self.container_of(environment, instance).await?;
+        let options = CreateExecOptions {
+            attach_stdin: Some(true),
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            tty: Some(request.tty),
+            cmd: Some(request.command.clone()),
+            ..CreateExecOptions::default()
+        };
+        let doing = format!("run a command in instance `{instance}`");
+        let id = self.engine.call(&doing, self.engine.docker.create_exec(&container, options)).await?.id;
+        let start = StartExecOptions { tty: request.tty, ..StartExecOptions::default() };
+        let started = self.engine.call(&doing, self.engine.docker.start_exec(&id, Some(start))).await?;
+        let StartExecResults::Attached { output, input } = started else {
+            return Err(RuntimeError::Internal { doing, source: "the engine didn't attach".into() });
+        };
+        let resize = self.resizer(Terminal::Exec(id.clone()), request.size.filter(|_| request.tty));
+        let driver = self.clone();
+        Ok(ExecSession {
+            input,
+            output: streams(output),
+            resize,
+            exit: Box::pin(async move { driver.exec_exit(&id).await }),
+        })
+    }
+
+    /// Attaches to a task, what it printed before included.
+    pub(crate) async fn attach_task(
+        &self,
+        key: &TaskKey,
+        size: Option<ExecSize>,
+    ) -> RuntimeResult<ExecSession> {
+        let container = self.task_container(key).await?;
+        let container =
+            container.ok_or_else(|| RuntimeError::NotFound { what: format!("task `{}`", key.task) })?;
+        let options = AttachContainerOptions {
+            detach_keys: None,
+            logs: true,
+            stream: true,
+            stdin: true,
+            stdout: true,
+            stderr: true,
+        };
+        let call = self.engine.docker.attach_container(&container, Some(options));
+        let attached = self.engine.call(format!("attach to task `{}`", key.task), call).await?;
+        let resize = self.resizer(Terminal::Task(container), size);
+        let (driver, key) = (self.clone(), key.clone());
+        Ok(ExecSession {
+            input: attached.input,
+            output: streams(attached.output),
+            resize,
+            exit: Box::pin(async move { driver.task_exit(&key).await }),
+        })
+    }
+
+    async fn container_of(
+        &self,
+        environment: &EnvironmentKey,
+        instance: &InstanceId,
+    ) -> RuntimeResult<String> {
+        let installation = &self.host.installation;
+        let mut select = labels::select_environment(installation, environment, labels::KIND_INSTANCE);
+        select.push(format!("{}={instance}", labels::INSTANCE));
+        let found = self.listed(select).await?.into_iter().next();
+        found
+            .map(|one| one.container)
+            .ok_or_else(|| RuntimeError::NotFound { what: format!("instance `{instance}`") })
+    }
+
+    async fn exec_exit(&self, id: &str) -> RuntimeResult<i64> {
+        loop {
+            let call = self.engine.docker.inspect_exec(id);
+            let exec = self.engine.call("learn a command's exit code", call).await?;
+            if exec.running != Some(true) {
+                return Ok(exec.exit_code.unwrap_or(-1));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    async fn task_exit(&self, key: &TaskKey) -> RuntimeResult<i64> {
+        loop {
+            match self.task_status(key).await? {
+                TaskStatus::Ended { code, .. } => return Ok(code),
+                TaskStatus::Absent => {
+                    return Err(RuntimeError::NotFound { what: format!("task `{}`", key.task) });
+                }
+                TaskStatus::Running => tokio::time::sleep(LOOK).await,
+            }
+        }
+    }
+
+    /// Starts the task that passes sizes on; it ends when the session is dropped.
+    fn resizer(&self, terminal: Terminal, first: Option<ExecSize>) -> mpsc::Sender<ExecSize> {
+        let (sender, mut sizes) = mpsc::channel(SIZES);
+        let driver = self.clone();
+        self.tasks.spawn(async move {
+            let mut next = first;
+            loop {
+                if let Some(size) = next
+                    && let Err(error) = driver.resize_terminal(&terminal, size).await
+                {
+                    // A terminal of the wrong size is a nuisance, not a failure.
+                    tracing::debug!(%error, "a terminal can't be resized");
+                }
+                next = tokio::select! {
+                    () = driver.cancel.cancelled() => return,
+                    size = sizes.recv() => match size {
+                        Some(size) => Some(size),
+                        None => return,
+                    },
+                };
+            }
+        });
+        sender
+    }
+
+    async fn resize_terminal(&self, terminal: &Terminal, size: ExecSize) -> RuntimeResult<()> {
+        let doing = "resize a terminal";
+        match terminal {
+            Terminal::Exec(id) => {
+                let options = ResizeExecOptions { height: size.rows, width: size.columns };
+                self.engine.call(doing, self.engine.docker.resize_exec(id, options)).await
+            }
+            Terminal::Task(container) => {
+                let options = ResizeContainerTTYOptions { h: size.rows.into(), w: size.columns.into() };
+                self.engine.call(doing, self.engine.docker.resize_container_tty(container, options)).await
+            }
+        }
+    }
+}
+
+enum Terminal {
+    Exec(String),
+    Task(String),
+}
+
+fn streams(
+    output: impl futures_util::Stream<Item = Result<LogOutput, bollard::errors::Error>> + Send + 'static,
+) -> Output {
+    let bytes = output.map(|item| match item {
+        Ok(LogOutput::StdErr { message }) => Ok((LogStream::Err, message)),
+        Ok(output) => Ok((LogStream::Out, output.into_bytes())),
+        Err(error) => Err(translate("read a command's output".to_owned(), error)),
+    });
+    bytes.boxed()
+}

@@ -1,0 +1,132 @@
+//! Routes: the table with addresses filled in, handed to the edge as one snapshot.
+//!
+//! One task owns the link, so that two callers can't overtake each other.
+
+mod snapshot;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use panda_deployer::runtime::{ObservedRoutes, RouteTable, RuntimeError, RuntimeResult};
+use panda_edge::client::{ClientError, EdgeClient};
+use panda_edge::protocol::Snapshot;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::runtime::Driver;
+use crate::state_file::{Kept, StateFile};
+
+/// How long the edge may take to acknowledge.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// How many callers may wait for their turn.
+const QUEUE: usize = 64;
+
+/// The generation of the last snapshot that was sent, whether it arrived or not.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Generation(u64);
+
+struct Push {
+    snapshot: Snapshot,
+    done: oneshot::Sender<RuntimeResult<()>>,
+}
+
+/// The way to the task that owns the link.
+#[derive(Debug, Clone)]
+pub(crate) struct EdgeLink(mpsc::Sender<Push>);
+
+struct Owner {
+    client: EdgeClient,
+    generation: Kept<Generation>,
+    /// What the edge serves, `None` when that isn't certain.
+    served: Option<Snapshot>,
+}
+
+impl EdgeLink {
+    /// Opens the link; `run` has to be spawned by who owns tasks.
+    pub(crate) fn open(
+        socket: PathBuf,
+        state: StateFile,
+    ) -> RuntimeResult<(Self, impl Future<Output = ()> + Send + 'static)> {
+        let (sender, mut pushes) = mpsc::channel::<Push>(QUEUE);
+        let client = EdgeClient::new(socket).with_deadline(DEADLINE);
+        let mut owner = Owner { client, generation: Kept::open(state)?, served: None };
+        let run = async move {
+            while let Some(push) = pushes.recv().await {
+                let outcome = owner.push(push.snapshot).await;
+                // A caller that left meanwhile doesn't need the answer.
+                let _ = push.done.send(outcome);
+            }
+        };
+        Ok((Self(sender), run))
+    }
+
+    /// Makes the edge serve the snapshot; its generation is filled in here.
+    async fn push(&self, snapshot: Snapshot) -> RuntimeResult<()> {
+        let gone = || RuntimeError::Unavailable { doing: "reach the edge".to_owned(), source: None };
+        let (done, outcome) = oneshot::channel();
+        self.0.send(Push { snapshot, done }).await.map_err(|_| gone())?;
+        outcome.await.map_err(|_| gone())?
+    }
+}
+
+impl Owner {
+    async fn push(&mut self, mut next: Snapshot) -> RuntimeResult<()> {
+        if let Some(served) = &self.served {
+            next.generation = served.generation;
+            // An edge that lost its disk and was started anew serves generation 0: asking is cheaper than sending.
+            if *served == next && self.client.generation().await.is_ok_and(|g| g == next.generation) {
+                return Ok(());
+            }
+        }
+        let floor = match &self.served {
+            Some(served) => served.generation,
+            None => self.client.generation().await.map_err(explain)?,
+        };
+        next.generation = self.next_generation(floor).await?;
+        let outcome = self.client.advance(self.served.as_ref(), &next).await;
+        let outcome = match outcome {
+            Err(ClientError::StaleGeneration { current }) => {
+                next.generation = self.next_generation(current).await?;
+                self.client.put_snapshot(&next).await
+            }
+            outcome => outcome,
+        };
+        // After an error nobody knows what the edge serves; the next push is a full one.
+        self.served = outcome.is_ok().then_some(next);
+        outcome.map(|_| ()).map_err(explain)
+    }
+
+    /// Returns a number above all that were used, kept before it is used.
+    async fn next_generation(&self, floor: u64) -> RuntimeResult<u64> {
+        self.generation
+            .change(move |kept| {
+                kept.0 = kept.0.max(floor) + 1;
+                Ok(kept.0)
+            })
+            .await
+    }
+}
+
+impl Driver {
+    /// Makes the edge route just this table.
+    pub(crate) async fn ensure_routes(&self, table: &RouteTable) -> RuntimeResult<ObservedRoutes> {
+        let link = self.edge.as_ref().ok_or(RuntimeError::Unsupported { capability: "edge" })?;
+        let snapshot = snapshot::of(table, &self.instances);
+        let upstreams = table.routes.iter().zip(&snapshot.routes).map(|(spec, route)| {
+            let addresses = route.upstreams.iter().map(|upstream| upstream.address.to_string());
+            (spec.id.clone(), addresses.collect())
+        });
+        let observed = ObservedRoutes { upstreams: upstreams.collect() };
+        link.push(snapshot).await?;
+        Ok(observed)
+    }
+}
+
+fn explain(error: ClientError) -> RuntimeError {
+    let doing = "make the edge route".to_owned();
+    match error {
+        ClientError::Refused(problem) => RuntimeError::Rejected { doing, reason: problem.detail },
+        error if error.is_transient() => RuntimeError::Unavailable { doing, source: Some(Box::new(error)) },
+        error => RuntimeError::Internal { doing, source: Box::new(error) },
+    }
+}
