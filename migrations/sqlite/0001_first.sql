@@ -5,6 +5,8 @@ create table settings (
     key text not null primary key,
     value text not null
 );
+-- The oldest schema whose program still works with this one. A migration that only adds leaves it; one that takes away raises it.
+insert into settings (key, value) values ('schema_compatible_from', '1');
 
 create table data_keys (
     id text not null primary key,
@@ -267,9 +269,11 @@ create table domains (
     proof_token text not null,
     verified_at bigint,
     created_at bigint not null,
-    unique (host, path)
+    unique (team_id, host, path)
 );
 create index domains_by_placement on domains (placement_id);
+-- Anybody may claim a host, only one team can prove it.
+create unique index domains_verified on domains (host, path) where verified_at is not null;
 
 create table certificates (
     host text not null primary key,
@@ -326,13 +330,23 @@ create table jobs (
     lease_owner text,
     lease_until bigint,
     cancel_requested boolean not null default false,
-    outputs text not null default '{}',
     last_error text,
     created_at bigint not null,
     finished_at bigint
 );
 create index jobs_to_run on jobs (state, run_at);
 create index jobs_by_key on jobs (key, state);
+-- One at a time per key, whatever the claim's query thinks.
+create unique index jobs_running_by_key on jobs (key) where state = 'running';
+
+-- What the named steps of a job gave, so that a second run needn't do them again.
+create table job_outputs (
+    job_id text not null references jobs (id) on delete cascade,
+    step text not null,
+    output text not null,
+    at bigint not null,
+    primary key (job_id, step)
+);
 
 create table leases (
     name text not null primary key,

@@ -1,0 +1,160 @@
+//! Certificates; their private keys are sealed.
+
+use jiff::Timestamp;
+use panda_domain::route::CertificateState;
+use panda_domain::secret::Secret;
+
+use crate::error::Result;
+use crate::sql::{Row, to_json};
+use crate::tx::Tx;
+
+/// A certificate, or the wish for one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateRow {
+    /// The host that it is for.
+    pub host: String,
+    /// Where it stands.
+    pub state: CertificateState,
+    /// The chain, leaf first, PEM.
+    pub chain_pem: Option<String>,
+    /// The private key, PEM.
+    pub key: Option<Secret>,
+    /// When it ends.
+    pub not_after: Option<Timestamp>,
+    /// Orders in a row that failed.
+    pub attempts: u32,
+    /// When to order (again).
+    pub next_attempt_at: Timestamp,
+    /// What the edge answers while an order is under way.
+    pub challenge: Option<Challenge>,
+}
+
+/// Token and answer of an HTTP-01 challenge.
+pub type Challenge = (String, String);
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "select host, detail, chain_pem, sealed_key, not_after, attempts, next_attempt_at, challenge_token,
+                challenge_answer from certificates ",
+            $rest
+        )
+    };
+}
+
+impl Tx {
+    /// Wishes for a certificate, to be ordered at once. Leaves one that is there alone.
+    pub async fn ensure_certificate(&mut self, host: &str) -> Result<()> {
+        let now = self.now();
+        let state = CertificateState::Pending;
+        let sql = "insert into certificates (host, state, detail, next_attempt_at, created_at)
+            values ($1, $2, $3, $4, $4) on conflict (host) do nothing";
+        self.sql("certificates", sql)
+            .bind(host)
+            .bind(word(&state))
+            .bind(to_json(&state))
+            .bind(now)
+            .run()
+            .await?;
+        Ok(())
+    }
+
+    /// Writes everything that is known about a host's certificate.
+    pub async fn upsert_certificate(&mut self, certificate: &CertificateRow) -> Result<()> {
+        let now = self.now();
+        let host = &certificate.host;
+        let sealed = certificate.key.as_ref().map(|key| self.seal(&place(host), key)).transpose()?;
+        let (token, answer) = certificate.challenge.clone().unzip();
+        let sql = "insert into certificates (host, state, detail, chain_pem, sealed_key, not_after, attempts,
+                next_attempt_at, challenge_token, challenge_answer, created_at)
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+            on conflict (host) do update set state = excluded.state, detail = excluded.detail,
+                chain_pem = excluded.chain_pem, sealed_key = excluded.sealed_key, not_after = excluded.not_after,
+                attempts = excluded.attempts, next_attempt_at = excluded.next_attempt_at,
+                challenge_token = excluded.challenge_token, challenge_answer = excluded.challenge_answer";
+        self.sql("certificates", sql)
+            .bind(host)
+            .bind(word(&certificate.state))
+            .bind(to_json(&certificate.state))
+            .bind(certificate.chain_pem.clone())
+            .bind(sealed)
+            .bind(certificate.not_after)
+            .bind(certificate.attempts)
+            .bind(certificate.next_attempt_at)
+            .bind(token)
+            .bind(answer)
+            .bind(now)
+            .run()
+            .await?;
+        Ok(())
+    }
+
+    /// Returns a host's certificate.
+    pub async fn certificate(&mut self, host: &str) -> Result<Option<CertificateRow>> {
+        match self.sql("certificates", select!("where host = $1")).bind(host).optional().await? {
+            Some(row) => self.open_certificate(&row).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Returns the certificates whose next attempt is due, the longest due first.
+    pub async fn due_certificates(&mut self, now: Timestamp) -> Result<Vec<CertificateRow>> {
+        let sql = select!("where next_attempt_at <= $1 order by next_attempt_at, host");
+        let rows = self.sql("certificates", sql).bind(now).all().await?;
+        self.open_certificates(&rows).await
+    }
+
+    /// Returns all certificates by host.
+    pub async fn all_certificates(&mut self) -> Result<Vec<CertificateRow>> {
+        let rows = self.sql("certificates", select!("order by host")).all().await?;
+        self.open_certificates(&rows).await
+    }
+
+    /// Forgets a host's certificate. Returns false if there was none.
+    pub async fn delete_certificate(&mut self, host: &str) -> Result<bool> {
+        self.sql("certificates", "delete from certificates where host = $1").bind(host).changed().await
+    }
+
+    async fn open_certificates(&mut self, rows: &[Row]) -> Result<Vec<CertificateRow>> {
+        let mut certificates = Vec::with_capacity(rows.len());
+        for row in rows {
+            certificates.push(self.open_certificate(row).await?);
+        }
+        Ok(certificates)
+    }
+
+    async fn open_certificate(&mut self, row: &Row) -> Result<CertificateRow> {
+        let host = row.text("host")?;
+        let key = match row.opt_bytes("sealed_key")? {
+            Some(sealed) => {
+                let what = format!("the certificate's key of `{host}`");
+                Some(self.unseal(&place(&host), &what, &sealed).await?)
+            }
+            None => None,
+        };
+        Ok(CertificateRow {
+            state: row.json("detail")?,
+            chain_pem: row.opt_text("chain_pem")?,
+            key,
+            not_after: row.opt_time("not_after")?,
+            attempts: row.number("attempts")?,
+            next_attempt_at: row.time("next_attempt_at")?,
+            challenge: row.opt_text("challenge_token")?.zip(row.opt_text("challenge_answer")?),
+            host,
+        })
+    }
+}
+
+fn place(host: &str) -> String {
+    format!("certificate/{host}")
+}
+
+fn word(state: &CertificateState) -> &'static str {
+    match state {
+        CertificateState::Local => "local",
+        CertificateState::Pending => "pending",
+        CertificateState::Ordering => "ordering",
+        CertificateState::Issued { .. } => "issued",
+        CertificateState::Failed { .. } => "failed",
+    }
+}
