@@ -28,23 +28,29 @@ mark() {
   shift
   for program in "$@"; do echo "$stamp" > "$bin/.$program.version"; done
 }
-failed() { die "\`go\` can't build $1" "check that the Go module proxy is reachable (\`go env GOPROXY\`), then run this again"; }
+# quietly NAME COMMAND...: Go names each module that it fetches; that is of interest only when it fails.
+quietly() {
+  local name=$1 log=$PANDA_CACHE/go.log
+  shift
+  "$@" > "$log" 2>&1 ||
+    die "\`go\` can't build $name: $(tail -1 "$log")" "read $log; see that the Go module proxy answers (\`go env GOPROXY\`)"
+}
 
 if ! built "$runc-static" runc; then
   say "runc $runc"
   # seccomp is C: libseccomp-dev and pkg-config. Static, because it runs beside another C library than this machine's.
-  CGO_ENABLED=1 go install -tags 'seccomp netgo osusergo' -ldflags '-s -w -extldflags -static' "github.com/opencontainers/runc@$runc" || failed runc
+  CGO_ENABLED=1 quietly runc go install -tags 'seccomp netgo osusergo' -ldflags '-s -w -extldflags -static' "github.com/opencontainers/runc@$runc"
   mark "$runc-static" runc
 fi
 if ! built "$pebble" pebble pebble-challtestsrv; then
   say "pebble $pebble"
-  CGO_ENABLED=0 go install -ldflags '-s -w' github.com/letsencrypt/pebble/v2/cmd/{pebble,pebble-challtestsrv}@"$pebble" || failed pebble
+  CGO_ENABLED=0 quietly pebble go install -ldflags '-s -w' github.com/letsencrypt/pebble/v2/cmd/{pebble,pebble-challtestsrv}@"$pebble"
   mark "$pebble" pebble pebble-challtestsrv
 fi
 if ! built "$buildkit" buildkitd buildctl; then
   say "buildkit $buildkit"
   # `go install` refuses a module whose go.mod has exclude or replace lines, hence a go.mod of our own.
-  (cd "$here/buildkit" && CGO_ENABLED=0 go build -ldflags "-s -w -X github.com/moby/buildkit/version.Version=$buildkit" \
-    -o "$bin/" github.com/moby/buildkit/cmd/{buildkitd,buildctl}) || failed buildkit
+  CGO_ENABLED=0 quietly buildkit go -C "$here/buildkit" build -ldflags "-s -w -X github.com/moby/buildkit/version.Version=$buildkit" \
+    -o "$bin/" github.com/moby/buildkit/cmd/{buildkitd,buildctl}
   mark "$buildkit" buildkitd buildctl
 fi
