@@ -41,3 +41,9 @@ impl JobPayload {
         }
     }
 }
+
+/// Returns the key of the job that works on a deployment. It is the deployment's own, so that a newer one never waits for an
+/// older one that is being canceled; the newest-wins rule keeps their number down.
+pub fn deployment_key(deployment: &DeploymentId) -> String {
+    format!("deployment/{deployment}")
+}

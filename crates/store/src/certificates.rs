@@ -89,6 +89,27 @@ impl Tx {
         Ok(())
     }
 
+    /// Notes that an order failed, and when to try again. A certificate that is there stays.
+    pub async fn fail_certificate(&mut self, host: &str, reason: &str, attempts: u32, next_attempt_at: Timestamp) -> Result<()> {
+        self.ensure_certificate(host).await?;
+        let state = CertificateState::Failed { reason: reason.to_owned() };
+        let sql = "update certificates set state = $2, detail = $3, attempts = $4, next_attempt_at = $5,
+            challenge_token = null, challenge_answer = null where host = $1";
+        let statement = self.sql("certificates", sql).bind(host).bind(word(&state)).bind(to_json(&state));
+        statement.bind(attempts).bind(next_attempt_at).run().await?;
+        Ok(())
+    }
+
+    /// Notes the challenge of an order under way.
+    pub async fn put_challenge(&mut self, host: &str, token: &str, answer: &str) -> Result<()> {
+        self.ensure_certificate(host).await?;
+        let state = CertificateState::Ordering;
+        let sql = "update certificates set state = $2, detail = $3, challenge_token = $4, challenge_answer = $5 where host = $1";
+        let statement = self.sql("certificates", sql).bind(host).bind(word(&state)).bind(to_json(&state));
+        statement.bind(token).bind(answer).run().await?;
+        Ok(())
+    }
+
     /// Returns a host's certificate.
     pub async fn certificate(&mut self, host: &str) -> Result<Option<CertificateRow>> {
         match self.sql("certificates", select!("where host = $1")).bind(host).optional().await? {

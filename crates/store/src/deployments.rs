@@ -291,7 +291,7 @@ impl Tx {
         found(self.sql("deployments", sql).bind(id).bind(task).changed().await?, id)
     }
 
-    /// Asks to cancel a deployment. Returns false if the team has no such deployment or it has ended.
+    /// Asks to cancel a deployment, its job included. Returns false if the team has no such deployment or it has ended.
     pub async fn request_cancel(&mut self, team: &TeamId, id: &DeploymentId) -> Result<bool> {
         let sql =
             "update deployments set cancel_requested = $3 where id = $1 and team_id = $2 and active = $3";

@@ -176,6 +176,11 @@ impl StoreError {
         Self::NotFound { what: what.into() }
     }
 
+    /// Makes the error of a row that has to be there and isn't.
+    pub fn missing(what: &'static str) -> Self {
+        Self::Inconsistent { table: "state", row: "?".to_owned(), problem: format!("lacks {what}") }
+    }
+
     pub(crate) fn internal(what: impl Into<String>) -> Self {
         Self::Internal { what: what.into(), source: None }
     }

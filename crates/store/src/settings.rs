@@ -1,6 +1,10 @@
 //! Settings of the installation: a name and a text.
 
-use crate::error::Result;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use panda_domain::secret::Secret;
+
+use crate::error::{Result, StoreError};
 use crate::tx::Tx;
 
 impl Tx {
@@ -18,5 +22,18 @@ impl Tx {
             on conflict (key) do update set value = excluded.value";
         self.sql("settings", sql).bind(key).bind(value).run().await?;
         Ok(())
+    }
+
+    /// Returns a setting that is kept sealed, `None` if it was never set.
+    pub async fn sealed_setting(&mut self, key: &str) -> Result<Option<Secret>> {
+        let Some(text) = self.setting(key).await? else { return Ok(None) };
+        let sealed = STANDARD.decode(text).map_err(|_| StoreError::Undecryptable { what: format!("setting `{key}`") })?;
+        self.unseal(&format!("settings/{key}"), &format!("setting `{key}`"), &sealed).await.map(Some)
+    }
+
+    /// Sets a setting that is kept sealed.
+    pub async fn set_sealed_setting(&mut self, key: &str, value: &Secret) -> Result<()> {
+        let sealed = self.seal(&format!("settings/{key}"), value)?;
+        self.set_setting(key, &STANDARD.encode(sealed)).await
     }
 }

@@ -41,6 +41,8 @@ pub struct TaskRow {
 pub enum TaskState {
     /// Asked for, or running.
     Running,
+    /// Somebody asked for its end.
+    Canceling,
     /// Over.
     Ended {
         /// Its exit code; `None` if it never ran or was stopped.
@@ -82,6 +84,7 @@ macro_rules! select {
 fn read(row: &Row) -> Result<TaskRow> {
     let state = match row.text("state")?.as_str() {
         "running" => TaskState::Running,
+        "canceling" => TaskState::Canceling,
         "ended" => TaskState::Ended { exit_code: row.opt_int("exit_code")?, reason: row.opt_text("reason")? },
         other => return Err(row.odd(format!("has an unknown `state`: `{other}`"))),
     };
@@ -175,7 +178,13 @@ impl Tx {
 
     /// Returns the running tasks of all teams, oldest first: for reconcilers.
     pub async fn running_tasks(&mut self) -> Result<Vec<TaskRow>> {
-        self.sql("tasks", select!("where state = 'running' order by id")).list(read).await
+        self.sql("tasks", select!("where state <> 'ended' order by id")).list(read).await
+    }
+
+    /// Notes that somebody asked for a task's end. Returns false if it has ended.
+    pub async fn cancel_task_row(&mut self, id: &TaskId) -> Result<bool> {
+        let sql = "update tasks set state = 'canceling' where id = $1 and state <> 'ended'";
+        self.sql("tasks", sql).bind(id).changed().await
     }
 
     /// Ends a task. Returns false if it had ended before: the first end counts.
@@ -187,7 +196,7 @@ impl Tx {
     ) -> Result<bool> {
         let now = self.now();
         let sql = "update tasks set state = 'ended', exit_code = $2, reason = $3, finished_at = $4
-            where id = $1 and state = 'running'";
+            where id = $1 and state <> 'ended'";
         self.sql("tasks", sql).bind(id).bind(exit_code).bind(reason).bind(now).changed().await
     }
 }

@@ -1,0 +1,147 @@
+//! Fresh stores for tests: SQLite in a folder of its own always, PostgreSQL when `PANDA_TEST_POSTGRES` names a
+//! server, on which each store gets a database of its own.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use panda_domain::clock::Clock;
+use panda_domain::ids::IdSource;
+use sqlx::{Connection as _, Executor as _, PgConnection};
+use tempfile::TempDir;
+
+use crate::keyring::Keyring;
+use crate::store::{Backend, Store, StoreConfig};
+
+/// The variable with the URL of the PostgreSQL server for tests, such as `postgres://user@localhost:5432/postgres`.
+pub const POSTGRES_VARIABLE: &str = "PANDA_TEST_POSTGRES";
+
+/// A migrated, empty store with everything that is needed to open it again. Removed when dropped.
+pub struct TestStore {
+    /// The store.
+    pub store: Store,
+    /// The clock that it runs on; stands still until it is moved.
+    pub clock: Clock,
+    /// How to open it again.
+    pub config: StoreConfig,
+    /// Where its key lies.
+    pub key_file: PathBuf,
+    folder: TempDir,
+    database: Option<Database>,
+}
+
+impl TestStore {
+    /// Returns a store on SQLite.
+    pub async fn sqlite() -> Self {
+        let folder = TempDir::new().expect("make a temporary folder");
+        let url = format!("sqlite://{}", folder.path().join("panda.db").display());
+        Self::open(url, folder, None).await
+    }
+
+    /// Returns a store on PostgreSQL, `None` (and a loud line) where there is no server for tests.
+    pub async fn postgres() -> Option<Self> {
+        let database = Database::create().await?;
+        let folder = TempDir::new().expect("make a temporary folder");
+        Some(Self::open(database.url.clone(), folder, Some(database)).await)
+    }
+
+    /// Returns one store for each database that there is.
+    pub async fn each() -> Vec<Self> {
+        let mut stores = vec![Self::sqlite().await];
+        stores.extend(Self::postgres().await);
+        stores
+    }
+
+    async fn open(url: String, folder: TempDir, database: Option<Database>) -> Self {
+        let config = StoreConfig { url, max_connections: 8, statement_deadline: Duration::from_secs(10) };
+        let key_file = folder.path().join("key");
+        let keyring = Keyring::create_file(&key_file).expect("make a key");
+        let start: Timestamp = "2030-01-01T00:00:00Z".parse().expect("this is a time");
+        let clock = Clock::manual(start);
+        let ids = IdSource::random(clock.clone());
+        let store = Store::open(&config, keyring, clock.clone(), ids).await.expect("open a fresh store");
+        store.migrate().await.expect("migrate a fresh store");
+        Self { store, clock, config, key_file, folder, database }
+    }
+
+    /// Returns which database is behind it.
+    pub fn backend(&self) -> Backend {
+        self.store.backend()
+    }
+
+    /// Returns a folder that goes when the store does.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Runs any SQL on the database, past everything that the store checks.
+    pub async fn tamper(&self, sql: &str) {
+        let sql = sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned()));
+        match &self.database {
+            Some(database) => {
+                let mut connection = PgConnection::connect(&database.url).await.expect("connect");
+                connection.execute(sql).await.expect("tamper");
+                connection.close().await.expect("close");
+            }
+            None => {
+                let path = crate::sqlite::path_of(&self.config.url).expect("the url was made here");
+                let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+                let mut connection = sqlx::SqliteConnection::connect_with(&options).await.expect("connect");
+                connection.execute(sql).await.expect("tamper");
+                connection.close().await.expect("close");
+            }
+        }
+    }
+}
+
+/// An empty database on the PostgreSQL server for tests. Dropped with its content.
+pub struct Database {
+    /// Its URL.
+    pub url: String,
+    server: String,
+    name: String,
+}
+
+impl Database {
+    /// Makes one, or says loudly that there is no server to make it on.
+    pub async fn create() -> Option<Self> {
+        let Some(server) = server() else {
+            say_skipped("PostgreSQL", &format!("{POSTGRES_VARIABLE} is not set"));
+            return None;
+        };
+        let name = format!("panda_test_{:016x}", rand::random::<u64>());
+        run(&server, &format!("create database {name}")).await;
+        let (base, options) = server.split_once('?').map_or((server.as_str(), ""), |(base, options)| (base, options));
+        let (base, _) = base.rsplit_once('/').expect("the server's url ends with a database");
+        let url = if options.is_empty() { format!("{base}/{name}") } else { format!("{base}/{name}?{options}") };
+        Some(Self { url, server, name })
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let (server, name) = (self.server.clone(), self.name.clone());
+        let dropper = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("make a runtime");
+            runtime.block_on(run(&server, &format!("drop database {name} with (force)")));
+        });
+        // A test that fails shouldn't die of its cleaning up.
+        let _ = dropper.join();
+    }
+}
+
+/// Says that something couldn't be tested here, in one form that is easy to find.
+#[expect(clippy::print_stderr, reason = "people who run the tests have to see it")]
+pub fn say_skipped(what: &str, reason: &str) {
+    eprintln!("SKIPPED: {what}: {reason}");
+}
+
+fn server() -> Option<String> {
+    std::env::var(POSTGRES_VARIABLE).ok().filter(|url| !url.is_empty())
+}
+
+async fn run(server: &str, sql: &str) {
+    let mut connection = PgConnection::connect(server).await.expect("connect to the PostgreSQL server for tests");
+    connection.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned()))).await.expect("run on the server for tests");
+    let _ = connection.close().await;
+}
