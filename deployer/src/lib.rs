@@ -1,9 +1,18 @@
 //! Release → running.
 //!
 //! Owns the seam to the runtimes ([`runtime`]), the pure decisions ([`mod@plan`], [`desired`], [`diagnosis`]) and the
-//! reconcilers that carry them out. Must not know Docker or Kubernetes.
+//! reconcilers that carry them out ([`rollout`], [`routes`], [`certificates`]). Must not know Docker or Kubernetes.
 
+pub mod certificates;
+pub mod deadlines;
 pub mod desired;
+pub mod destroy;
 pub mod diagnosis;
+pub mod error;
 pub mod plan;
+pub mod resolve;
+pub mod rollout;
+pub mod routes;
 pub mod runtime;
+pub mod settings;
+pub mod tasks;

@@ -1,0 +1,207 @@
+//! The certificate reconciler: every host that is routed has a certificate that isn't about to end.
+//!
+//! Hosts below `localhost`, and all hosts when no ACME directory is set, get one from the local authority. Others are ordered
+//! by HTTP-01: the challenge goes into the state, from there with the next route table to the ingress, which answers it. A
+//! host whose order fails keeps what it has and is tried again later; others don't notice.
+
+mod acme;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use panda_domain::route::CertificateState;
+use panda_domain::secret::Secret;
+use panda_edge::local_ca::LocalCa;
+use panda_jobs::{Outcome, Reconciler};
+use panda_store::{CertificateRow, Store};
+
+use crate::error::DeployError;
+use crate::routes::RoutePublisher;
+use acme::Authority;
+
+/// A certificate is renewed this long before its end.
+const RENEW_BEFORE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// The wait after the first failed order; it doubles up to a day. Authorities allow five failures an hour for a host.
+const FIRST_WAIT: Duration = Duration::from_secs(120);
+/// The longest wait.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
+/// How long one order may take.
+const ORDER_DEADLINE: Duration = Duration::from_secs(120);
+
+/// How certificates are got.
+#[derive(Debug, Clone, Default)]
+pub struct CertificateSettings {
+    /// The ACME directory; `None`: only the local authority.
+    pub directory: Option<String>,
+    /// Address that the authority may write to.
+    pub email: Option<String>,
+    /// The authority's own CA, for private ones.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Keeps certificates.
+pub struct Certificates {
+    store: Store,
+    publisher: Arc<RoutePublisher>,
+    local: LocalCa,
+    authority: Option<Authority>,
+    platform_host: String,
+}
+
+impl Certificates {
+    /// Makes the reconciler of an installation.
+    pub fn new(store: Store, publisher: Arc<RoutePublisher>, local: LocalCa, settings: CertificateSettings, platform_host: String) -> Self {
+        let authority = settings.directory.clone().map(|directory| Authority::new(store.clone(), directory, settings));
+        Self { store, publisher, local, authority, platform_host }
+    }
+
+    /// Gets what is missing or about to end. Returns how many certificates changed.
+    async fn renew(&self) -> Result<usize, DeployError> {
+        let hosts = self.hosts().await?;
+        let mut changed = 0;
+        let mut orders = Vec::new();
+        for (host, row) in hosts {
+            if !self.is_due(row.as_ref()) {
+                continue;
+            }
+            if self.authority.is_none() || is_local(&host) {
+                self.issue_locally(&host).await?;
+                changed += 1;
+            } else {
+                orders.push((host, row));
+            }
+        }
+        if changed > 0 {
+            self.publisher.publish().await?;
+        }
+        for (host, row) in orders {
+            changed += usize::from(self.order(&host, row.as_ref()).await?);
+        }
+        Ok(changed)
+    }
+
+    async fn hosts(&self) -> Result<Vec<(String, Option<CertificateRow>)>, DeployError> {
+        let mut tx = self.store.read().await?;
+        let routed = tx.routed_rows().await?;
+        let given = routed.iter().map(|row| row.placement.host.clone());
+        let domains = routed.iter().flat_map(|row| row.domains.iter().map(|d| d.host.to_string()));
+        let mut hosts: Vec<String> = std::iter::once(self.platform_host.clone()).chain(given).chain(domains).collect();
+        hosts.sort_unstable();
+        hosts.dedup();
+        let mut rows = tx.all_certificates().await?;
+        let found = hosts.into_iter().map(|host| {
+            let at = rows.iter().position(|row| row.host == host);
+            (host, at.map(|at| rows.swap_remove(at)))
+        });
+        Ok(found.collect())
+    }
+
+    fn is_due(&self, row: Option<&CertificateRow>) -> bool {
+        let now = self.store.clock().now();
+        let Some(row) = row else { return true };
+        if row.next_attempt_at > now {
+            return false;
+        }
+        let ends_soon = row.not_after.is_none_or(|end| {
+            end.as_millisecond() - now.as_millisecond() < i64::try_from(RENEW_BEFORE.as_millis()).expect("30 days fit")
+        });
+        row.chain_pem.is_none() || ends_soon
+    }
+
+    async fn issue_locally(&self, host: &str) -> Result<(), DeployError> {
+        let now = self.store.clock().now();
+        let leaf = self.local.issue(&[host.to_owned()], SystemTime::from(now)).map_err(DeployError::LocalCa)?;
+        let end = jiff::Timestamp::try_from(leaf.expires_at).expect("the end of a certificate is a time");
+        let mut tx = self.store.begin().await?;
+        tx.upsert_certificate(&CertificateRow {
+            host: host.to_owned(),
+            state: CertificateState::Local,
+            chain_pem: Some(leaf.chain_pem),
+            key: Some(Secret::new(leaf.key_pem.reveal())),
+            not_after: Some(end),
+            attempts: 0,
+            next_attempt_at: now,
+            challenge: None,
+        })
+        .await?;
+        tx.wake();
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Orders one certificate. A failure is kept with its reason and the next try; the old certificate stays.
+    async fn order(&self, host: &str, row: Option<&CertificateRow>) -> Result<bool, DeployError> {
+        let Some(authority) = &self.authority else { return Ok(false) };
+        let now = self.store.clock().now();
+        if row.is_none_or(|row| row.chain_pem.is_none()) {
+            // Something has to be served until the order is through, or TLS itself would fail.
+            self.issue_locally(host).await?;
+        }
+        let ordered = tokio::time::timeout(ORDER_DEADLINE, authority.order(host, &self.publisher)).await;
+        let reason = match ordered {
+            Ok(Ok(issued)) => {
+                let mut tx = self.store.begin().await?;
+                tx.upsert_certificate(&issued).await?;
+                tx.wake();
+                tx.commit().await?;
+                self.publisher.publish().await?;
+                return Ok(true);
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("the order took longer than {} s", ORDER_DEADLINE.as_secs()),
+        };
+        let attempts = row.map_or(0, |row| row.attempts) + 1;
+        let mut tx = self.store.begin().await?;
+        tx.fail_certificate(host, &reason, attempts, now + wait_after(attempts)).await?;
+        tx.commit().await?;
+        tracing::warn!(host, reason, "no certificate for `{host}`");
+        Ok(false)
+    }
+}
+
+fn wait_after(attempts: u32) -> jiff::SignedDuration {
+    let wait = FIRST_WAIT.saturating_mul(1 << attempts.saturating_sub(1).min(12)).min(LONGEST_WAIT);
+    jiff::SignedDuration::try_from(wait).expect("a day fits")
+}
+
+/// Tells whether no public authority can vouch for a host.
+pub fn is_local(host: &str) -> bool {
+    host == "localhost" || host.ends_with(".localhost") || !host.contains('.')
+}
+
+#[async_trait]
+impl Reconciler for Certificates {
+    fn name(&self) -> &'static str {
+        "certificates"
+    }
+
+    async fn activate(&self) -> Outcome {
+        match self.renew().await {
+            Ok(0) => Outcome::Skipped,
+            Ok(_) => Outcome::Applied,
+            Err(error) => Outcome::failed("certificates", &error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failed_orders_stay_below_the_authorities_limit() {
+        let in_the_first_hour = (1..10).scan(0, |sum, n| {
+            *sum += wait_after(n).as_secs();
+            Some(*sum)
+        });
+        assert!(in_the_first_hour.filter(|at| *at < 3600).count() < 5);
+        assert_eq!(wait_after(40).as_secs(), 24 * 3600);
+    }
+
+    #[test]
+    fn hosts_below_localhost_never_go_to_a_public_authority() {
+        assert!(is_local("panda.localhost") && is_local("localhost") && !is_local("localhost.example.com"));
+    }
+}

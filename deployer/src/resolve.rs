@@ -1,0 +1,168 @@
+//! The job behind `panda deploy --image`: which digest is meant, and the release made of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use panda_domain::deployment::DeploymentState;
+use panda_domain::event::Actor;
+use panda_domain::failure::{Failure, FailureCode};
+use panda_domain::ids::{DeploymentId, TeamId};
+use panda_domain::image::ImageReference;
+use panda_domain::job::JobPayload;
+use panda_domain::manifest::{DetectedProcesses, Manifest};
+use panda_domain::release::ReleaseImage;
+use panda_domain::request::FrozenRequest;
+use panda_domain::source::Source;
+use panda_jobs::{JobContext, JobEnd, JobHandler};
+use panda_store::{DeploymentRow, NewEvent, NewRelease, Store, StoreError};
+use serde_json::json;
+
+use crate::error::DeployError;
+use crate::runtime::{ResolvedImage, Runtime, RuntimeError};
+
+/// How long a registry may take, a pull included.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Makes releases of image deployments.
+pub struct ResolveImage {
+    store: Store,
+    runtime: Arc<dyn Runtime>,
+}
+
+impl ResolveImage {
+    /// Makes the handler.
+    pub fn new(store: Store, runtime: Arc<dyn Runtime>) -> Self {
+        Self { store, runtime }
+    }
+
+    async fn work(&self, team: &TeamId, id: &DeploymentId) -> Result<(), DeployError> {
+        let found = self.store.read().await?.deployment(team, id).await?;
+        let Some(deployment) = found.filter(|d| d.state == DeploymentState::Queued) else { return Ok(()) };
+        let Source::Image { reference } = &deployment.source else { return Ok(()) };
+        let text = reference.to_string();
+        let resolving = self.runtime.resolve_image(&text, None);
+        match tokio::time::timeout(PATIENCE, resolving).await {
+            Ok(Ok(image)) => self.release(&deployment, reference, &image).await,
+            Ok(Err(RuntimeError::Rejected { reason, .. })) => self.refuse(&deployment, not_to_be_had(reference, &reason)).await,
+            Ok(Err(RuntimeError::NotFound { .. })) => self.refuse(&deployment, not_to_be_had(reference, "it isn't there")).await,
+            Ok(Err(other)) => Err(other.into()),
+            Err(_) => {
+                let reason = format!("the registry took longer than {} minutes", PATIENCE.as_secs() / 60);
+                self.refuse(&deployment, not_to_be_had(reference, &reason)).await
+            }
+        }
+    }
+
+    async fn release(&self, deployment: &DeploymentRow, reference: &ImageReference, image: &ResolvedImage) -> Result<(), DeployError> {
+        let frozen: FrozenRequest = serde_json::from_str(&deployment.request_json).map_err(|_| StoreError::missing("the request"))?;
+        let mut tx = self.store.begin().await?;
+        let row = tx.placement_by_id(&deployment.placement).await?.ok_or_else(|| StoreError::missing("the placement"))?;
+        let manifest = frozen.manifest(&row.placement.environment_name).unwrap_or_else(|_| Manifest::default());
+        let detected = DetectedProcesses::of_image(only(&image.exposed));
+        let config = manifest.to_release_config(&detected, &frozen.overrides());
+        let current = tx.formation(&row.placement.id).await?;
+        for (process, scale) in frozen.formation(&manifest, &config, &current) {
+            tx.set_scale(&row.placement.id, &process, &scale).await?;
+        }
+        let release = NewRelease {
+            team: deployment.team.clone(),
+            placement: deployment.placement.clone(),
+            image: ReleaseImage {
+                repository: full_repository(reference),
+                digest: image.digest.clone(),
+                own_registry: false,
+                built_here: false,
+            },
+            config,
+            source: deployment.source.clone(),
+            env_version: deployment.env_version,
+            build: None,
+            copy_of: None,
+            actor: deployment.actor.clone(),
+        };
+        match tx.hand_over(deployment, &release).await {
+            Ok(_) => {}
+            // Canceled or overtaken meanwhile: there is nothing left to do.
+            Err(StoreError::Stale { .. }) => return Ok(()),
+            Err(other) => return Err(other.into()),
+        }
+        tx.wake();
+        tx.commit().await?;
+        Ok(())
+    }
+
+    async fn refuse(&self, deployment: &DeploymentRow, failure: Failure) -> Result<(), DeployError> {
+        let mut tx = self.store.begin().await?;
+        let row = tx.placement_by_id(&deployment.placement).await?;
+        let text = format!("a deploy failed: {}", failure.cause);
+        match tx.advance_deployment(deployment, DeploymentState::BuildFailed { failure }).await {
+            Err(StoreError::Stale { .. }) => return Ok(()),
+            other => drop(other?),
+        }
+        tx.add_event(&NewEvent {
+            team: Some(deployment.team.clone()),
+            app: row.map(|row| row.placement.app),
+            kind: "deployment.build_failed",
+            actor: &Actor::Platform,
+            text,
+            data: json!({ "deployment": deployment.id }),
+        })
+        .await?;
+        tx.wake();
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+/// A repository with its host, so that it means the same to every runtime.
+fn full_repository(reference: &ImageReference) -> String {
+    match (reference.host(), reference.path().contains('/')) {
+        (Some(_), _) => reference.repository(),
+        (None, true) => format!("docker.io/{}", reference.path()),
+        (None, false) => format!("docker.io/library/{}", reference.path()),
+    }
+}
+
+/// One exposed port is respected; several say nothing.
+fn only(ports: &[u16]) -> Option<u16> {
+    match ports {
+        [port] => Some(*port),
+        _ => None,
+    }
+}
+
+fn not_to_be_had(reference: &ImageReference, reason: &str) -> Failure {
+    let fix = "check the name and tag, and that this machine reaches the registry";
+    Failure::new(FailureCode::P207, format!("the image `{reference}` can't be had: {reason}"), fix)
+}
+
+#[async_trait]
+impl JobHandler for ResolveImage {
+    fn kind(&self) -> &'static str {
+        "resolve_image"
+    }
+
+    async fn run(&self, context: &JobContext, payload: &JobPayload) -> JobEnd {
+        let JobPayload::ResolveImage { team, deployment } = payload else {
+            return JobEnd::Failed { error: format!("a job of kind `{}` came to the image handler", payload.kind()) };
+        };
+        let ended = tokio::select! {
+            () = context.canceled().cancelled() => return JobEnd::Canceled,
+            ended = self.work(team, deployment) => ended,
+        };
+        match ended {
+            Ok(()) => JobEnd::Done,
+            Err(error) if error.is_transient() => JobEnd::Retry { after: Duration::from_secs(2), error: error.to_string() },
+            Err(error) => {
+                tracing::error!(deployment.id = %deployment, error = &error as &dyn std::error::Error, "an image deployment can't go on");
+                let failure = Failure::new(FailureCode::P501, "the platform couldn't resolve the image", "tell the operator; `panda doctor` may say more");
+                let row = async { self.store.read().await?.deployment(team, deployment).await };
+                if let Ok(Some(row)) = row.await {
+                    let _ = self.refuse(&row, failure).await;
+                }
+                JobEnd::Failed { error: error.to_string() }
+            }
+        }
+    }
+}

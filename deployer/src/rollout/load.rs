@@ -1,0 +1,115 @@
+//! Everything that the state knows about one app.
+
+use std::collections::BTreeMap;
+
+use panda_domain::deployment::DeploymentState;
+use panda_domain::env::Env;
+use panda_domain::formation::Formation;
+use panda_domain::ids::{PlacementId, TeamId};
+use panda_domain::names::ProcessName;
+use panda_store::{DeploymentRow, PlacementRow, ReleaseRow, Security, Store, Tx};
+
+use crate::desired::{Running, neighbour_variable};
+use crate::error::DeployError;
+use crate::plan::Attempt;
+use crate::settings::DeploySettings;
+
+/// What the state says about one app.
+pub(super) struct AppState {
+    /// The app in its environment.
+    pub(super) row: PlacementRow,
+    /// What should run, with its env.
+    pub(super) target: Option<Target>,
+    /// What the routes point to.
+    pub(super) serving: Option<Attempt>,
+    /// The deployment that is under way past its build.
+    pub(super) active: Option<DeploymentRow>,
+    /// The deployment that is live.
+    pub(super) live: Option<DeploymentRow>,
+    /// The release to go back to, should the live one die.
+    pub(super) before: Option<ReleaseRow>,
+    /// Scale.
+    pub(super) formation: Formation,
+    /// URLs of the neighbours.
+    pub(super) neighbours: BTreeMap<String, String>,
+    /// Whether the team refuses root.
+    pub(super) restricted: bool,
+    /// Where the app answers.
+    pub(super) url: String,
+}
+
+/// The release that should run.
+pub(super) struct Target {
+    /// Which attempt.
+    pub(super) attempt: Attempt,
+    /// The release.
+    pub(super) release: ReleaseRow,
+    /// Its env, decrypted.
+    pub(super) env: Env,
+}
+
+/// Loads it, `None` when the app is gone. Fails, and changes nothing, when the env can't be decrypted (P9).
+pub(super) async fn load(store: &Store, settings: &DeploySettings, id: &PlacementId) -> Result<Option<AppState>, DeployError> {
+    let mut tx = store.read().await?;
+    let Some(row) = tx.placement_by_id(id).await?.filter(|row| row.placement.deleting_at.is_none()) else { return Ok(None) };
+    let team = row.placement.team.clone();
+    let target = match &row.placement.desired_release {
+        Some(release) => {
+            let release = tx.release(&team, release).await?.ok_or_else(|| panda_store::StoreError::missing("its desired release"))?;
+            let env = tx.env_at(&team, id, release.env_version).await?;
+            let attempt = Attempt { release: release.id.clone(), revision: row.desired_revision };
+            Some(Target { attempt, release, env })
+        }
+        None => None,
+    };
+    let serving =
+        row.placement.last_good_release.clone().map(|release| Attempt { release, revision: row.last_good_revision });
+    let active = tx.active_deployment_of(id).await?.into_iter().find(is_past_build);
+    let live = tx.live_deployment(id).await?;
+    let before = match &live {
+        Some(live) if live.live_at.is_some() => tx.release_before(live).await?,
+        _ => None,
+    };
+    let formation = tx.formation(id).await?;
+    let restricted = tx.team(&team).await?.is_some_and(|t| t.security == Security::Restricted);
+    let neighbours = neighbours(&mut tx, &team, &row).await?;
+    let url = settings.url_of(&row.placement.host);
+    Ok(Some(AppState { row, target, serving, active, live, before, formation, neighbours, restricted, url }))
+}
+
+fn is_past_build(deployment: &DeploymentRow) -> bool {
+    matches!(deployment.state, DeploymentState::Releasing | DeploymentState::Rolling)
+}
+
+/// The URLs of the environment's other apps. Read when a release starts, so they are as of then.
+async fn neighbours(tx: &mut Tx, team: &TeamId, row: &PlacementRow) -> Result<BTreeMap<String, String>, DeployError> {
+    let all = tx.neighbours(team, &row.placement.environment).await?;
+    let others = all.into_iter().filter(|(app, _)| *app != row.placement.app_name);
+    Ok(others.map(|(app, port)| (neighbour_variable(&app), format!("http://{app}:{port}"))).collect())
+}
+
+impl AppState {
+    /// Returns the target as something to make specs of.
+    pub(super) fn running<'a>(&'a self, target: &'a Target, settings: &'a DeploySettings) -> Running<'a> {
+        Running {
+            placement: &self.row.placement,
+            attempt: &target.attempt,
+            number: target.release.number,
+            image: &target.release.image,
+            config: &target.release.config,
+            env: &target.env,
+            git_sha: target.release.source.git_sha(),
+            url: &self.url,
+            neighbours: &self.neighbours,
+            restricted: self.restricted,
+            pull_url: &settings.pull_url,
+            login: settings.login.clone(),
+        }
+    }
+
+    /// Returns the shutdown rules of a process, the default when the target doesn't have it.
+    pub(super) fn shutdown_of(&self, process: &ProcessName) -> panda_domain::release::Shutdown {
+        let spec = self.target.as_ref().and_then(|t| t.release.config.processes.get(process));
+        spec.map(|s| s.shutdown.clone()).unwrap_or_default()
+    }
+}

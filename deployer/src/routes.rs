@@ -1,0 +1,97 @@
+//! Which requests go where: the whole table from the state, pushed in one step.
+
+use std::sync::Arc;
+
+use panda_domain::ids::{Id, RouteId};
+use panda_store::{CertificateRow, RoutedRow, Store};
+use sha2::{Digest, Sha256};
+use tokio::sync::Mutex;
+
+use crate::desired::environment_of;
+use crate::error::DeployError;
+use crate::runtime::{CertificateSpec, ChallengeSpec, RouteSpec, RouteTable, RouteTarget, Runtime, WorkloadKey};
+use crate::settings::DeploySettings;
+
+/// Pushes the route table. One push at a time, so that an older table never lands after a newer one.
+pub struct RoutePublisher {
+    store: Store,
+    runtime: Arc<dyn Runtime>,
+    settings: DeploySettings,
+    turn: Mutex<()>,
+}
+
+impl RoutePublisher {
+    /// Makes the publisher of an installation.
+    pub fn new(store: Store, runtime: Arc<dyn Runtime>, settings: DeploySettings) -> Self {
+        Self { store, runtime, settings, turn: Mutex::new(()) }
+    }
+
+    /// Reads what should be routed and makes it so; returns once it is in effect. Twice is once.
+    pub async fn publish(&self) -> Result<(), DeployError> {
+        let _turn = self.turn.lock().await;
+        let (rows, certificates) = {
+            let mut tx = self.store.read().await?;
+            (tx.routed_rows().await?, tx.all_certificates().await?)
+        };
+        let table = route_table(&rows, &certificates, &self.settings);
+        self.runtime.ensure_routes(&table).await?;
+        Ok(())
+    }
+}
+
+/// Builds the table: the platform's own route, each app's given host and its verified domains.
+pub fn route_table(rows: &[RoutedRow], certificates: &[CertificateRow], settings: &DeploySettings) -> RouteTable {
+    let platform = RouteSpec {
+        id: route_id(&settings.platform_host, "/"),
+        placement: None,
+        app: "panda".to_owned(),
+        host: settings.platform_host.clone(),
+        path: "/".to_owned(),
+        target: RouteTarget::Platform(settings.platform_address),
+        http: panda_domain::release::HttpConfig { force_https: true, body_limit_bytes: 8 << 30, timeout_s: 3600 },
+    };
+    let routes = std::iter::once(platform).chain(rows.iter().flat_map(routes_of)).collect();
+    let certificates_served = certificates.iter().filter_map(|row| {
+        let (chain_pem, key_pem) = (row.chain_pem.clone()?, row.key.clone()?);
+        Some(CertificateSpec { hosts: vec![row.host.clone()], chain_pem, key_pem })
+    });
+    let challenges = certificates.iter().filter_map(|row| row.challenge.clone());
+    RouteTable {
+        routes,
+        certificates: certificates_served.collect(),
+        challenges: challenges.map(|(token, key_authorization)| ChallengeSpec { token, key_authorization }).collect(),
+    }
+}
+
+fn routes_of(row: &RoutedRow) -> Vec<RouteSpec> {
+    let placement = &row.placement;
+    let serving = row.serving.as_ref().filter(|s| s.config.web_port().is_some());
+    let workloads = serving.map(|serving| WorkloadKey {
+        environment: environment_of(placement),
+        placement: placement.id.clone(),
+        process: panda_domain::names::ProcessName::web(),
+        release: serving.release.clone(),
+        revision: serving.revision,
+    });
+    let http = serving.map(|s| s.config.http.clone()).unwrap_or_default();
+    let given = (placement.host.clone(), "/".to_owned());
+    let hosts = std::iter::once(given).chain(row.domains.iter().map(|d| (d.host.to_string(), d.path.clone())));
+    hosts
+        .map(|(host, path)| RouteSpec {
+            id: route_id(&host, &path),
+            placement: Some(placement.id.clone()),
+            app: placement.app_name.to_string(),
+            host,
+            path,
+            target: RouteTarget::Workloads(workloads.iter().cloned().collect()),
+            http: http.clone(),
+        })
+        .collect()
+}
+
+/// A route is its host and path, so its id follows from them and stays over restarts.
+fn route_id(host: &str, path: &str) -> RouteId {
+    let hash = Sha256::digest(format!("{host}\n{path}"));
+    let bytes: [u8; 16] = hash[..16].try_into().expect("a SHA-256 has 32 bytes");
+    RouteId::from_bits(u128::from_be_bytes(bytes) & (u128::MAX >> 1))
+}

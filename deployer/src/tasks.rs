@@ -1,0 +1,141 @@
+//! The task reconciler: one-off commands run once, end, and say how.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use panda_domain::formation::Size;
+use panda_domain::names::ProcessName;
+use panda_jobs::{Outcome, Reconciler};
+use panda_store::{Security, Store, StoreError, TaskRow, TaskState};
+
+use crate::desired::{Running, environment_of};
+use crate::error::DeployError;
+use crate::plan::Attempt;
+use crate::runtime::{EnvironmentSpec, Runtime, RuntimeError, TaskKey, TaskSpec, TaskStatus};
+use crate::settings::DeploySettings;
+
+/// Runs one-off commands.
+pub struct TaskRuns {
+    store: Store,
+    runtime: Arc<dyn Runtime>,
+    settings: DeploySettings,
+}
+
+impl TaskRuns {
+    /// Makes the reconciler of an installation.
+    pub fn new(store: Store, runtime: Arc<dyn Runtime>, settings: DeploySettings) -> Self {
+        Self { store, runtime, settings }
+    }
+
+    async fn settle(&self, task: &TaskRow) -> Result<bool, DeployError> {
+        let Some(row) = self.store.read().await?.placement_by_id(&task.placement).await? else { return Ok(false) };
+        let key = TaskKey { environment: environment_of(&row.placement), task: task.id.clone() };
+        if task.state == TaskState::Canceling {
+            self.runtime.cancel_task(&key).await?;
+        }
+        match self.runtime.task_status(&key).await? {
+            TaskStatus::Running => Ok(false),
+            TaskStatus::Absent if task.state == TaskState::Canceling => {
+                self.end(task, None, Some("it was canceled before it started")).await
+            }
+            TaskStatus::Absent => {
+                let spec = self.spec(task, key).await?;
+                match self.runtime.start_task(&spec).await {
+                    Ok(()) => Ok(true),
+                    Err(RuntimeError::Rejected { reason, .. }) => self.end(task, None, Some(&reason)).await,
+                    Err(RuntimeError::NotFound { what }) => {
+                        self.end(task, None, Some(&format!("{what} isn't there"))).await
+                    }
+                    Err(other) => Err(other.into()),
+                }
+            }
+            TaskStatus::Ended { code, oom, timed_out } => {
+                let reason = match (timed_out, oom, task.state == TaskState::Canceling) {
+                    (true, _, _) => Some(format!("it ran longer than {} s and was killed", task.timeout_s)),
+                    (_, true, _) => Some("it was killed for its use of memory".to_owned()),
+                    (_, _, true) => Some("it was canceled".to_owned()),
+                    _ => None,
+                };
+                self.end(task, Some(code), reason.as_deref()).await
+            }
+        }
+    }
+
+    async fn end(&self, task: &TaskRow, code: Option<i64>, reason: Option<&str>) -> Result<bool, DeployError> {
+        let mut tx = self.store.begin().await?;
+        tx.end_task(&task.id, code, reason).await?;
+        tx.wake();
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    async fn spec(&self, task: &TaskRow, key: TaskKey) -> Result<TaskSpec, DeployError> {
+        let mut tx = self.store.read().await?;
+        let row = tx.placement_by_id(&task.placement).await?.ok_or_else(|| StoreError::missing("its placement"))?;
+        let release = tx.release(&task.team, &task.release).await?.ok_or_else(|| StoreError::missing("its release"))?;
+        let env = tx.env_at(&task.team, &task.placement, release.env_version).await?;
+        let restricted = tx.team(&task.team).await?.is_some_and(|t| t.security == Security::Restricted);
+        let attempt = Attempt { release: release.id.clone(), revision: 0 };
+        let url = self.settings.url_of(&row.placement.host);
+        let running = Running {
+            placement: &row.placement,
+            attempt: &attempt,
+            number: release.number,
+            image: &release.image,
+            config: &release.config,
+            env: &env,
+            git_sha: release.source.git_sha(),
+            url: &url,
+            neighbours: &BTreeMap::new(),
+            restricted,
+            pull_url: &self.settings.pull_url,
+            login: self.settings.login.clone(),
+        };
+        let ground = EnvironmentSpec { key: key.environment.clone(), name: row.placement.environment_name.clone() };
+        let image = running.pull_image();
+        let spec = TaskSpec {
+            key,
+            placement: row.placement.id.clone(),
+            app: row.placement.app_name.clone(),
+            image: image.clone(),
+            user: running.user(),
+            command: task.command.clone(),
+            env: running.variables(&ProcessName::web(), None),
+            files: running.files()?,
+            size: Size::default(),
+            tty: task.tty,
+            timeout_s: task.timeout_s,
+        };
+        drop(tx);
+        self.runtime.ensure_environment(&ground).await?;
+        self.runtime.ensure_image(&image).await?;
+        Ok(spec)
+    }
+}
+
+#[async_trait]
+impl Reconciler for TaskRuns {
+    fn name(&self) -> &'static str {
+        "tasks"
+    }
+
+    async fn activate(&self) -> Outcome {
+        let tasks = match self.store.read().await {
+            Ok(mut tx) => tx.running_tasks().await,
+            Err(error) => Err(error),
+        };
+        let tasks = match tasks {
+            Ok(tasks) => tasks,
+            Err(error) => return Outcome::failed("tasks", &error),
+        };
+        let mut changed = false;
+        for task in tasks {
+            match self.settle(&task).await {
+                Ok(acted) => changed |= acted,
+                Err(error) => return Outcome::failed(task.id.as_str(), &error),
+            }
+        }
+        if changed { Outcome::Applied } else { Outcome::Skipped }
+    }
+}
