@@ -1,15 +1,22 @@
-//! (being written)
-#![allow(missing_docs, clippy::all, clippy::pedantic)]
-use std::time::Duration;
-use panda_domain::job::JobPayload;
-use tokio_util::sync::CancellationToken;
-pub enum JobEnd { Done, Retry { after: Duration, error: String }, Failed { error: String }, Canceled }
-pub struct JobContext { t: CancellationToken }
-impl JobContext { pub fn canceled(&self) -> &CancellationToken { &self.t } }
-#[async_trait::async_trait]
-pub trait JobHandler: Send + Sync { fn kind(&self) -> &'static str; async fn run(&self, context: &JobContext, payload: &JobPayload) -> JobEnd; }
-#[derive(Debug)]
-pub enum Outcome { Applied, Skipped, Failed { object: String, reason: String } }
-impl Outcome { pub fn failed(o: &str, e: &dyn std::error::Error) -> Self { Self::Failed { object: o.into(), reason: e.to_string() } } }
-#[async_trait::async_trait]
-pub trait Reconciler: Send + Sync { fn name(&self) -> &'static str; async fn activate(&self) -> Outcome; }
+//! The engine of everything that goes on without somebody waiting at the other end of a request.
+//!
+//! A **job** has an end: [`Runner`] claims it, runs its [`Handler`] outside of any transaction, and writes its end.
+//! It may die at any point and is started again; its named steps keep their outputs. A **reconciler** keeps something
+//! true: [`Reconcilers`] activates it by time or notice. Knows no kinds of jobs and nothing that a reconciler does.
+
+mod context;
+mod heartbeat;
+mod notices;
+mod reconcilers;
+mod runner;
+
+pub use context::{JobContext, StepError, Stop};
+pub use notices::Notices;
+pub use reconcilers::{Outcome, Reconciler, ReconcilerStatus, Reconcilers};
+pub use runner::{Handler, JobOutcome, Runner, RunnerSettings};
+
+/// Returns the text that a panic left.
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a text".to_owned())
+}

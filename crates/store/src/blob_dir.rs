@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use panda_domain::ids::TeamId;
 use sha2::{Digest as _, Sha256};
 use tokio::fs;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
@@ -127,6 +128,41 @@ impl BlobDir {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(file("open", &path, e)),
         }
+    }
+
+    /// Keeps the listing of a team's directory. Durable on return; twice is once.
+    pub async fn put_listing(&self, team: &TeamId, tree: &str, listing: &[u8]) -> Result<(), BlobError> {
+        let path = self.listing_path(team, tree)?;
+        let temporary = self.root.join("incoming").join(format!("{:032x}", rand::random::<u128>()));
+        let folder = path.parent().expect("a listing lies in its team's folder");
+        fs::create_dir_all(folder).await.map_err(|e| file("create", folder, e))?;
+        let mut out = fs::File::create(&temporary).await.map_err(|e| file("write", &temporary, e))?;
+        out.write_all(listing).await.map_err(|e| file("write", &temporary, e))?;
+        out.sync_all().await.map_err(|e| file("sync", &temporary, e))?;
+        fs::rename(&temporary, &path).await.map_err(|e| file("rename", &path, e))?;
+        let handle = fs::File::open(folder).await.map_err(|e| file("open", folder, e))?;
+        handle.sync_all().await.map_err(|e| file("sync", folder, e))
+    }
+
+    /// Returns the listing of a team's directory; `None` if it isn't there.
+    pub async fn listing(&self, team: &TeamId, tree: &str) -> Result<Option<Vec<u8>>, BlobError> {
+        let path = self.listing_path(team, tree)?;
+        match fs::read(&path).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(file("read", &path, e)),
+        }
+    }
+
+    fn listing_path(&self, team: &TeamId, tree: &str) -> Result<PathBuf, BlobError> {
+        let content = self.path(tree)?;
+        let name = content.file_name().expect("a blob's path ends with its hash");
+        Ok(self.root.join("trees").join(team.as_str()).join(name))
+    }
+
+    /// Returns the folder, which the builder reads contents from.
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     /// Removes the content. Nothing happens if it isn't there.

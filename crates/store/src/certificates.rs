@@ -90,7 +90,13 @@ impl Tx {
     }
 
     /// Notes that an order failed, and when to try again. A certificate that is there stays.
-    pub async fn fail_certificate(&mut self, host: &str, reason: &str, attempts: u32, next_attempt_at: Timestamp) -> Result<()> {
+    pub async fn fail_certificate(
+        &mut self,
+        host: &str,
+        reason: &str,
+        attempts: u32,
+        next_attempt_at: Timestamp,
+    ) -> Result<()> {
         self.ensure_certificate(host).await?;
         let state = CertificateState::Failed { reason: reason.to_owned() };
         let sql = "update certificates set state = $2, detail = $3, attempts = $4, next_attempt_at = $5,

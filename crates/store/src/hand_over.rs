@@ -18,7 +18,12 @@ impl Tx {
     }
 
     /// Hands a release that exists to the rollout as a new attempt: a restart.
-    pub async fn hand_over_restart(&mut self, deployment: &DeploymentRow, release: &ReleaseRow, revision: u32) -> Result<()> {
+    pub async fn hand_over_restart(
+        &mut self,
+        deployment: &DeploymentRow,
+        release: &ReleaseRow,
+        revision: u32,
+    ) -> Result<()> {
         self.overtake_older(deployment).await?;
         self.point_at(deployment, release, revision).await
     }
@@ -31,13 +36,22 @@ impl Tx {
         for older in self.active_deployment_of(&deployment.placement).await? {
             if older.id < deployment.id {
                 self.request_cancel(&older.team, &older.id).await?;
-                self.advance_deployment(&older, DeploymentState::Canceled { reason: CancelReason::Overtaken }).await?;
+                self.advance_deployment(
+                    &older,
+                    DeploymentState::Canceled { reason: CancelReason::Overtaken },
+                )
+                .await?;
             }
         }
         Ok(())
     }
 
-    async fn point_at(&mut self, deployment: &DeploymentRow, release: &ReleaseRow, revision: u32) -> Result<()> {
+    async fn point_at(
+        &mut self,
+        deployment: &DeploymentRow,
+        release: &ReleaseRow,
+        revision: u32,
+    ) -> Result<()> {
         let generation = self.set_desired(&deployment.placement, &release.id, revision).await?;
         self.attach_release(&deployment.id, &release.id).await?;
         self.attach_generation(&deployment.id, generation).await?;

@@ -177,6 +177,15 @@ impl Tx {
         self.fenced(sql, job).bind(until).changed().await
     }
 
+    /// Makes sure that the job is still held until this transaction ends: a fence for what else it writes. Returns false
+    /// if the lease is lost.
+    pub async fn hold_job(&mut self, job: &JobRow) -> Result<bool> {
+        // Writes the row as it is, so that nobody can take the lease between this and the commit.
+        let sql = "update jobs set attempt = attempt
+            where id = $1 and lease_owner = $2 and attempt = $3 and state = 'running'";
+        self.fenced(sql, job).changed().await
+    }
+
     /// Returns what the job's named steps gave so far.
     pub async fn job_outputs(&mut self, job: &JobRow) -> Result<Vec<(String, Value)>> {
         let sql = "select step, output from job_outputs where job_id = $1 order by at, step";
@@ -188,10 +197,7 @@ impl Tx {
 
     /// Keeps what a named step gave. Returns false if the lease is lost.
     pub async fn save_output(&mut self, job: &JobRow, step: &str, output: &Value) -> Result<bool> {
-        // Takes the row, so that nobody can take the lease between this and the commit.
-        let sql = "update jobs set attempt = attempt
-            where id = $1 and lease_owner = $2 and attempt = $3 and state = 'running'";
-        if !self.fenced(sql, job).changed().await? {
+        if !self.hold_job(job).await? {
             return Ok(false);
         }
         let now = self.now();

@@ -42,7 +42,8 @@ impl Tx {
     /// Returns every placement that isn't being destroyed with its serving release and proven domains: for reconcilers.
     pub async fn routed_rows(&mut self) -> Result<Vec<RoutedRow>> {
         let sql = "select r.id, r.config from releases r join placements p on p.last_good_release_id = r.id";
-        let configs = self.sql("releases", sql).list(|row| Ok((row.parse::<ReleaseId>("id")?, row.json("config")?)));
+        let configs =
+            self.sql("releases", sql).list(|row| Ok((row.parse::<ReleaseId>("id")?, row.json("config")?)));
         let configs: HashMap<ReleaseId, ReleaseConfig> = configs.await?.into_iter().collect();
         let mut domains: HashMap<PlacementId, Vec<DomainRow>> = HashMap::new();
         for domain in self.all_verified_domains().await? {
@@ -54,19 +55,29 @@ impl Tx {
                 let config = configs.get(&release)?.clone();
                 Some(ServingRow { release, revision: row.last_good_revision, config })
             });
-            RoutedRow { domains: domains.remove(&row.placement.id).unwrap_or_default(), serving, placement: row.placement }
+            RoutedRow {
+                domains: domains.remove(&row.placement.id).unwrap_or_default(),
+                serving,
+                placement: row.placement,
+            }
         });
         Ok(routed.collect())
     }
 
     /// Returns the apps of an environment that serve requests, with their ports.
-    pub async fn neighbours(&mut self, team: &TeamId, environment: &EnvironmentId) -> Result<Vec<(AppName, u16)>> {
+    pub async fn neighbours(
+        &mut self,
+        team: &TeamId,
+        environment: &EnvironmentId,
+    ) -> Result<Vec<(AppName, u16)>> {
         let sql = "select a.name, r.config from placements p join apps a on a.id = p.app_id
             join releases r on r.id = p.last_good_release_id
             where p.team_id = $1 and p.environment_id = $2 and p.deleting_at is null order by a.name";
-        let rows = self.sql("placements", sql).bind(team).bind(environment).list(|row| {
-            Ok((row.parse::<AppName>("name")?, row.json::<ReleaseConfig>("config")?))
-        });
+        let rows = self
+            .sql("placements", sql)
+            .bind(team)
+            .bind(environment)
+            .list(|row| Ok((row.parse::<AppName>("name")?, row.json::<ReleaseConfig>("config")?)));
         Ok(rows.await?.into_iter().filter_map(|(app, config)| Some((app, config.web_port()?))).collect())
     }
 
@@ -76,7 +87,11 @@ impl Tx {
         let since = self.now() - SignedDuration::try_from(watch).expect("a watch time is short");
         let sql = "select distinct placement_id from deployments
             where state in ('releasing', 'rolling') or (state = 'live' and live_at > $1)";
-        let busy = self.sql("deployments", sql).bind(since).list(|row| row.parse::<PlacementId>("placement_id")).await?;
+        let busy = self
+            .sql("deployments", sql)
+            .bind(since)
+            .list(|row| row.parse::<PlacementId>("placement_id"))
+            .await?;
         let mut rows = self.unconverged_placements().await?;
         for id in busy {
             if !rows.iter().any(|row| row.placement.id == id) {
@@ -90,12 +105,15 @@ impl Tx {
     pub async fn release_before(&mut self, live: &DeploymentRow) -> Result<Option<ReleaseRow>> {
         let Some(now) = &live.release else { return Ok(None) };
         let now = self.release_by_id(now).await?.ok_or_else(|| StoreError::missing("the live release"))?;
-        let sql = "select release_id from deployments where placement_id = $1 and id < $2 and live_at is not null
+        let sql =
+            "select release_id from deployments where placement_id = $1 and id < $2 and live_at is not null
             and release_id is not null order by id desc limit 20";
         let before = self.sql("deployments", sql).bind(&live.placement).bind(&live.id);
         for id in before.list(|row| row.parse::<ReleaseId>("release_id")).await? {
             let Some(release) = self.release_by_id(&id).await? else { continue };
-            let same_run = (release.image == now.image && release.config == now.config && release.env_version == now.env_version)
+            let same_run = (release.image == now.image
+                && release.config == now.config
+                && release.env_version == now.env_version)
                 || release.copy_of == Some(now.number)
                 || now.copy_of == Some(release.number);
             if !same_run {

@@ -27,7 +27,9 @@ impl Tx {
     /// Returns a setting that is kept sealed, `None` if it was never set.
     pub async fn sealed_setting(&mut self, key: &str) -> Result<Option<Secret>> {
         let Some(text) = self.setting(key).await? else { return Ok(None) };
-        let sealed = STANDARD.decode(text).map_err(|_| StoreError::Undecryptable { what: format!("setting `{key}`") })?;
+        let sealed = STANDARD
+            .decode(text)
+            .map_err(|_| StoreError::Undecryptable { what: format!("setting `{key}`") })?;
         self.unseal(&format!("settings/{key}"), &format!("setting `{key}`"), &sealed).await.map(Some)
     }
 

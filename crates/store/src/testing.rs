@@ -111,9 +111,11 @@ impl Database {
         };
         let name = format!("panda_test_{:016x}", rand::random::<u64>());
         run(&server, &format!("create database {name}")).await;
-        let (base, options) = server.split_once('?').map_or((server.as_str(), ""), |(base, options)| (base, options));
+        let (base, options) =
+            server.split_once('?').map_or((server.as_str(), ""), |(base, options)| (base, options));
         let (base, _) = base.rsplit_once('/').expect("the server's url ends with a database");
-        let url = if options.is_empty() { format!("{base}/{name}") } else { format!("{base}/{name}?{options}") };
+        let url =
+            if options.is_empty() { format!("{base}/{name}") } else { format!("{base}/{name}?{options}") };
         Some(Self { url, server, name })
     }
 }
@@ -122,7 +124,8 @@ impl Drop for Database {
     fn drop(&mut self) {
         let (server, name) = (self.server.clone(), self.name.clone());
         let dropper = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("make a runtime");
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("make a runtime");
             runtime.block_on(run(&server, &format!("drop database {name} with (force)")));
         });
         // A test that fails shouldn't die of its cleaning up.
@@ -141,7 +144,11 @@ fn server() -> Option<String> {
 }
 
 async fn run(server: &str, sql: &str) {
-    let mut connection = PgConnection::connect(server).await.expect("connect to the PostgreSQL server for tests");
-    connection.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned()))).await.expect("run on the server for tests");
+    let mut connection =
+        PgConnection::connect(server).await.expect("connect to the PostgreSQL server for tests");
+    connection
+        .execute(sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned())))
+        .await
+        .expect("run on the server for tests");
     let _ = connection.close().await;
 }
