@@ -5,7 +5,11 @@
 
 pub mod build;
 pub mod buildkit;
+mod detect;
 pub mod dockerfile;
 pub mod failure;
 pub mod log;
+pub mod plan;
 pub mod registry;
+pub mod settings;
+pub mod source;

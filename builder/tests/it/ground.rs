@@ -1,6 +1,7 @@
 //! The real buildkitd and registry that the tests use, and what they do without.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -25,7 +26,8 @@ impl Ground {
         let variable = |name: &str| {
             let value = std::env::var(name).ok().filter(|value| !value.is_empty());
             if value.is_none() {
-                println!("SKIPPED buildkit tests: {name} is not set");
+                // Not `eprintln!`: the test harness would swallow it.
+                let _ = writeln!(std::io::stderr(), "SKIPPED buildkit tests: {name} is not set");
             }
             value
         };
