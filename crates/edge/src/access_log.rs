@@ -91,6 +91,7 @@ impl AccessLog {
         if serde_json::to_writer(&mut line, entry).is_err() {
             return;
         }
+        escape_rest(&mut line);
         line.push(b'\n');
         if let Err(TrySendError::Full(_)) = self.lines.try_send(line) {
             self.dropped.fetch_add(1, Relaxed);
@@ -101,6 +102,24 @@ impl AccessLog {
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Relaxed)
     }
+}
+
+/// Escapes what JSON lets through and terminals obey: DEL, and the controls from U+0080 to U+009F.
+fn escape_rest(line: &mut Vec<u8>) {
+    let is_c1 = |pair: &[u8]| pair[0] == 0xc2 && pair[1] < 0xa0;
+    if !line.contains(&0x7f) && !line.windows(2).any(is_c1) {
+        return;
+    }
+    let text = String::from_utf8_lossy(line);
+    let mut escaped = String::with_capacity(line.len() + 16);
+    for letter in text.chars() {
+        if letter.is_control() {
+            escaped.push_str(&format!("\\u{:04x}", u32::from(letter)));
+        } else {
+            escaped.push(letter);
+        }
+    }
+    *line = escaped.into_bytes();
 }
 
 enum Output {

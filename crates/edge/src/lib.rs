@@ -10,6 +10,7 @@ pub mod client;
 mod client_io;
 mod control;
 mod guard;
+mod handover;
 mod headers;
 mod hold;
 pub mod local_ca;

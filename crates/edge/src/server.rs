@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access_log::{AccessLog, AccessLogTarget};
 use crate::control::{self, Control, SocketFile};
+use crate::handover;
 use crate::persist::{Disk, PersistError};
 use crate::port_holder;
 use crate::protocol::ListenAddresses;
@@ -102,7 +103,7 @@ pub struct Edge {
     workers: Vec<JoinHandle<io::Result<()>>>,
     control: Vec<tokio::task::JoinHandle<()>>,
     log: Option<JoinHandle<()>>,
-    socket: SocketFile,
+    _sockets: [SocketFile; 2],
 }
 
 impl Edge {
@@ -114,8 +115,11 @@ impl Edge {
             tracing::error!("{warning}");
         }
         let mut listeners: Vec<Vec<Listener>> = (0..workers).map(|_| Vec::new()).collect();
-        let http = bind_all(&config.http, false, "--http", &mut listeners)?;
-        let https = bind_all(&config.https, true, "--https", &mut listeners)?;
+        let handover_path = handover::path_beside(&config.control);
+        let mut inherited = handover::inherit(&handover_path);
+        let http = bind_all(&config.http, false, "--http", &mut listeners, &mut inherited)?;
+        let https = bind_all(&config.https, true, "--https", &mut listeners, &mut inherited)?;
+        drop(inherited);
         let metrics = config.metrics.map(|address| bind(address, "--metrics", false)).transpose()?;
         let listening = ListenAddresses {
             metrics: metrics.as_ref().and_then(|socket| socket.local_addr().ok()),
@@ -128,6 +132,14 @@ impl Edge {
         let control = Arc::new(Control::new(Arc::clone(&shared), workers, disk, loaded, listening.clone()));
         let socket = control::bind(&config.control)
             .map_err(|source| StartError::Control { path: config.control.clone(), source })?;
+        let handover = control::bind(&handover_path)
+            .map_err(|source| StartError::Control { path: handover_path.clone(), source })?;
+        let to_hand_over: Arc<[_]> = listeners
+            .iter()
+            .flatten()
+            .map(|listener| listener.socket.try_clone())
+            .collect::<io::Result<_>>()
+            .map_err(StartError::Worker)?;
         let mut threads = Vec::new();
         for (index, listeners) in listeners.into_iter().enumerate() {
             let (shared, tls) = (Arc::clone(&shared), Arc::clone(&tls));
@@ -137,7 +149,10 @@ impl Edge {
                 .map_err(StartError::Worker)?;
             threads.push(thread);
         }
-        let mut tasks = vec![tokio::spawn(control::serve(Arc::clone(&control), socket))];
+        let mut tasks = vec![
+            tokio::spawn(control::serve(Arc::clone(&control), socket)),
+            tokio::spawn(handover::serve(handover, to_hand_over, shared.stop.clone())),
+        ];
         if let Some(metrics) = metrics {
             tasks.push(tokio::spawn(control::serve_metrics(Arc::clone(&control), metrics)));
         }
@@ -148,7 +163,7 @@ impl Edge {
             workers: threads,
             control: tasks,
             log: log_thread,
-            socket: SocketFile::new(&config.control),
+            _sockets: [SocketFile::new(&config.control), SocketFile::new(&handover_path)],
         })
     }
 
@@ -169,10 +184,10 @@ impl Edge {
 
     /// Stops accepting, ends what was begun within the drain limit, and returns.
     pub async fn stop(self) {
-        let Self { shared, workers, control, log, socket, .. } = self;
+        let Self { shared, workers, control, log, _sockets, .. } = self;
         shared.draining.store(true, Relaxed);
         shared.stop.cancel();
-        drop(socket);
+        drop(_sockets);
         for task in control {
             let _ = task.await;
         }
@@ -206,21 +221,27 @@ fn shared(config: &EdgeConfig, log: Option<AccessLog>, https_port: Option<u16>) 
         https_port,
         draining: AtomicBool::new(false),
         stop: CancellationToken::new(),
-        cut: CancellationToken::new(),
     }
 }
 
-/// Binds each address once per worker. Port 0 is settled by the first one.
+/// Binds each address once per worker, beginning with the sockets of the process that is replaced: each
+/// of them has to be accepted from, however many workers there are. Port 0 is settled by the first one.
 fn bind_all(
     addresses: &[SocketAddr],
     is_tls: bool,
     flag: &'static str,
     listeners: &mut [Vec<Listener>],
+    inherited: &mut Vec<std::net::TcpListener>,
 ) -> Result<Vec<SocketAddr>, StartError> {
     let mut bound = Vec::new();
     for address in addresses {
         let mut address = *address;
-        for worker in listeners.iter_mut() {
+        let taken = handover::take(inherited, address);
+        let ready = taken.len();
+        for (number, socket) in taken.into_iter().enumerate() {
+            listeners[number % listeners.len()].push(Listener { socket, is_tls });
+        }
+        for worker in listeners.iter_mut().skip(ready) {
             let fail = |source| StartError::Listen { address, flag, source };
             let socket = bind(address, flag, true)?.into_std().map_err(fail)?;
             address = socket.local_addr().map_err(fail)?;

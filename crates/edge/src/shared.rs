@@ -106,8 +106,6 @@ pub(crate) struct Shared {
     /// Set while the process only ends what it began.
     pub(crate) draining: AtomicBool,
     pub(crate) stop: CancellationToken,
-    /// Ends upgraded connections and whatever else is left at the drain's limit.
-    pub(crate) cut: CancellationToken,
 }
 
 impl Shared {

@@ -33,7 +33,7 @@ pub(crate) fn switch(
     idle: Duration,
     account: Account,
 ) -> Response<AnswerBody> {
-    let cut = worker.shared.cut.clone();
+    let cut = worker.cut.clone();
     worker.tasks.spawn_local(async move {
         let carried = async {
             if let Ok(upgraded) = on_upgrade.await {

@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::client_io::{ClientIo, Command, Watch};
@@ -45,6 +46,8 @@ pub(crate) struct Worker {
     pub(crate) tasks: TaskTracker,
     pub(crate) requests: AtomicU64,
     pub(crate) seed: u64,
+    /// Ends this worker's upgraded connections at the drain's limit.
+    pub(crate) cut: CancellationToken,
     watches: RefCell<HashMap<u64, Arc<Watch>>>,
     next_connection: Cell<u64>,
     tls: TlsAcceptor,
@@ -66,6 +69,7 @@ pub(crate) fn run(
             tasks: TaskTracker::new(),
             requests: AtomicU64::new(1),
             seed: seed(),
+            cut: CancellationToken::new(),
             watches: RefCell::default(),
             next_connection: Cell::new(0),
             tls: TlsAcceptor::from(tls),
@@ -112,15 +116,14 @@ async fn accept(worker: Rc<Worker>, socket: TcpListener, is_tls: bool) {
             }
         }
     }
-    // Connections that the kernel has accepted already would be reset when the socket closes.
-    let mut last = pin!(tokio::time::sleep(Duration::from_millis(50)));
-    poll_fn(|cx| {
-        while let Poll::Ready(Ok((stream, peer))) = socket.poll_accept(cx) {
+    // Without a successor that holds the socket too, closing it resets the connections that wait in it.
+    // What the runtime knows about readiness may be old, so the kernel is asked directly.
+    let Ok(socket) = socket.into_std() else { return };
+    while let Ok((stream, peer)) = socket.accept() {
+        if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
             worker.serve(stream, peer.ip(), is_tls);
         }
-        if socket.poll_accept(cx).is_pending() { Poll::Ready(()) } else { last.as_mut().poll(cx) }
-    })
-    .await;
+    }
 }
 
 impl Worker {
@@ -268,7 +271,7 @@ impl Worker {
                 () = tokio::time::sleep(DRAIN_POLL) => {}
             }
         }
-        self.shared.cut.cancel();
+        self.cut.cancel();
         for watch in self.watches.borrow().values() {
             watch.send(Command::Cut);
         }

@@ -1,0 +1,92 @@
+//! Listening sockets go from an old process to its successor, so that nothing is lost in between.
+//!
+//! Sockets that share a port have a queue each: closing one resets the connections that wait in it, and
+//! those whose handshake isn't finished. A socket that both processes hold isn't closed by either of them.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags,
+};
+use tokio::net::UnixListener;
+use tokio_util::sync::CancellationToken;
+
+/// What the kernel lets through in one message.
+const SOCKETS_LIMIT: usize = 253;
+const DEADLINE: Duration = Duration::from_secs(2);
+
+/// Returns where a process with this control socket hands its sockets over.
+pub(crate) fn path_beside(control: &Path) -> PathBuf {
+    control.with_added_extension("handover")
+}
+
+/// Asks a process that is running for its listening sockets; none if there is no such process.
+pub(crate) fn inherit(path: &Path) -> Vec<TcpListener> {
+    let Ok(stream) = UnixStream::connect(path) else { return Vec::new() };
+    match receive(&stream) {
+        Ok(sockets) => sockets,
+        Err(error) => {
+            tracing::warn!(%error, "the running edge didn't hand its sockets over; new ones are opened beside them");
+            Vec::new()
+        }
+    }
+}
+
+fn receive(stream: &UnixStream) -> io::Result<Vec<TcpListener>> {
+    stream.set_read_timeout(Some(DEADLINE))?;
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_LIMIT))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0];
+    rustix::net::recvmsg(stream, &mut [IoSliceMut::new(&mut byte)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let mut sockets = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(files) = message {
+            sockets.extend(files.map(|file: OwnedFd| TcpListener::from(file)));
+        }
+    }
+    Ok(sockets)
+}
+
+fn send(stream: &UnixStream, sockets: &[TcpListener]) -> io::Result<()> {
+    stream.set_write_timeout(Some(DEADLINE))?;
+    let files: Vec<BorrowedFd<'_>> = sockets.iter().take(SOCKETS_LIMIT).map(AsFd::as_fd).collect();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_LIMIT))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    control.push(SendAncillaryMessage::ScmRights(&files));
+    rustix::net::sendmsg(stream, &[IoSlice::new(&[1])], &mut control, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// Hands the sockets to whoever asks, until the process stops.
+pub(crate) async fn serve(listener: UnixListener, sockets: Arc<[TcpListener]>, stop: CancellationToken) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => return,
+        };
+        let Ok(stream) = accepted.and_then(|(stream, _)| stream.into_std()) else { continue };
+        let sockets = Arc::clone(&sockets);
+        let sent = tokio::task::spawn_blocking(move || {
+            stream.set_nonblocking(false)?;
+            send(&stream, &sockets)
+        });
+        match sent.await {
+            Ok(Ok(())) => tracing::info!("handed the listening sockets to another process"),
+            Ok(Err(error)) => tracing::warn!(%error, "failed to hand the listening sockets over"),
+            Err(_) => {}
+        }
+    }
+}
+
+/// Takes out those that listen on the address.
+pub(crate) fn take(inherited: &mut Vec<TcpListener>, address: SocketAddr) -> Vec<TcpListener> {
+    inherited.extract_if(.., |socket| socket.local_addr().is_ok_and(|local| local == address)).collect()
+}

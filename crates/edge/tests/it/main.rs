@@ -1,0 +1,10 @@
+//! The edge through its public doors: real sockets on free ports, real TLS, real processes.
+
+mod abuse;
+mod control;
+mod hold;
+mod process;
+mod routing;
+mod streams;
+mod support;
+mod tls;
