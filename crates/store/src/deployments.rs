@@ -295,7 +295,11 @@ impl Tx {
     pub async fn request_cancel(&mut self, team: &TeamId, id: &DeploymentId) -> Result<bool> {
         let sql =
             "update deployments set cancel_requested = $3 where id = $1 and team_id = $2 and active = $3";
-        self.sql("deployments", sql).bind(id).bind(team).bind(true).changed().await
+        let asked = self.sql("deployments", sql).bind(id).bind(team).bind(true).changed().await?;
+        if asked {
+            self.cancel_job(&panda_domain::job::deployment_key(id)).await?;
+        }
+        Ok(asked)
     }
 }
 

@@ -1,11 +1,13 @@
 //! The state of one installation, in SQLite or PostgreSQL, behind typed functions.
 //!
+//! Owns every SQL text, the encryption of secrets at rest, the folder of blobs and the backup file.
 //! Knows no HTTP, no runtime and no policy: what may happen is decided by those who call.
 //!
 //! [`Store::begin`] gives a [`Tx`] to write in, [`Store::read`] one for cheap reads; all functions on
 //! rows are methods of [`Tx`], one file a noun. The same SQL text runs on both databases.
 
 mod apps;
+mod backup;
 mod blob_dir;
 mod blobs;
 mod builds;
@@ -46,6 +48,7 @@ mod tokens;
 mod tx;
 mod users;
 
+pub use backup::{BackupFolder, BackupSummary, RestoreOptions, inspect_backup, restore};
 pub use blob_dir::{BlobDir, BlobError};
 pub use blobs::{BlobRow, TreeRow};
 pub use builds::{BuildRow, NewBuild};
