@@ -16,7 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::buildkit::log::{Recorder, SharedRecorder, follow, send};
 use crate::buildkit::solve::{CacheImage, Prepared, Solve};
 use crate::buildkit::{BuildkitConfig, BuildkitError, Buildkitd, RegistryCredentials, SentFiles};
-use crate::dockerfile::{Recipe, policy};
+use crate::dockerfile::{Recipe, SCOPE_ARGUMENT, policy};
 use crate::failure::{BuildError, BuildFailure, Ending, classify};
 use crate::log::{BuildEvent, LogLimits, LogSink, Mask, StepTiming, milliseconds};
 use crate::registry::{Registry, RegistryProbe};
@@ -39,6 +39,8 @@ pub struct BuildRequest {
     pub args: BTreeMap<String, String>,
     /// What steps may mount, by name; masked in the log.
     pub secrets: HashMap<String, Secret>,
+    /// Changes when a secret does, so that steps with secrets run again; says nothing about the values.
+    pub secrets_version: String,
     /// Where to push.
     pub registry: Registry,
     /// The repository's path in the registry, without the host.
@@ -222,7 +224,7 @@ impl<'a> Work<'a> {
             context: request.context.clone(),
             dockerfile: self.directory.path().to_owned(),
             target: request.recipe.target.clone(),
-            args: request.args.clone(),
+            args: self.args(),
             secrets: self.secrets.clone(),
             credentials: self.credentials.clone(),
             image: format!("{}/{}:{}", request.registry.host, request.repository, request.build_id),
@@ -235,6 +237,13 @@ impl<'a> Work<'a> {
             .prepare(&self.builder.daemon)
             .await
             .map_err(|error| Stop::Ending(Ending::Unreachable(error.to_string())))
+    }
+
+    fn args(&self) -> BTreeMap<String, String> {
+        let mut args = self.request.args.clone();
+        let scope = format!("{} {}", self.request.app_id, self.request.secrets_version);
+        args.insert(SCOPE_ARGUMENT.to_owned(), scope);
+        args
     }
 
     async fn run(&self, prepared: Prepared, attempt: u32) -> Result<String, Stop> {

@@ -15,6 +15,11 @@ pub(crate) use static_site::nginx_command;
 
 /// The user that generated images run as, by number, so that Kubernetes can tell it isn't root.
 pub(crate) const USER: &str = "10001:10001";
+/// Gives that user what it is to own: many apps write beside their source.
+const OWNED: &str = "--chown=10001:10001";
+/// A build argument that ties cached results to one app and one version of its secrets, where a step uses
+/// secrets; any Dockerfile may declare it.
+pub(crate) const SCOPE_ARGUMENT: &str = "PANDA_BUILD_SCOPE";
 
 /// Never of use in an image that we generate.
 const IGNORED: [&str; 17] = [

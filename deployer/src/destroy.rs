@@ -8,7 +8,7 @@ use panda_domain::deployment::{CancelReason, DeploymentState};
 use panda_domain::ids::{AppId, TeamId};
 use panda_domain::job::JobPayload;
 use panda_domain::release::Shutdown;
-use panda_jobs::{JobContext, JobEnd, JobHandler};
+use panda_jobs::{Handler, JobContext, JobOutcome};
 use panda_store::{PlacementRow, Store};
 
 use crate::desired::environment_of;
@@ -89,20 +89,17 @@ impl DestroyApp {
 }
 
 #[async_trait]
-impl JobHandler for DestroyApp {
-    fn kind(&self) -> &'static str {
-        "destroy_app"
-    }
-
-    async fn run(&self, _context: &JobContext, payload: &JobPayload) -> JobEnd {
+impl Handler for DestroyApp {
+    async fn run(&self, context: &JobContext) -> JobOutcome {
+        let payload = context.payload();
         let JobPayload::DestroyApp { team, app } = payload else {
-            return JobEnd::Failed { error: format!("a job of kind `{}` came to the destroy handler", payload.kind()) };
+            return JobOutcome::Fail { error: format!("a job of kind `{}` came to the destroy handler", payload.kind()) };
         };
         match self.work(team, app).await {
-            Ok(true) => JobEnd::Done,
-            Ok(false) => JobEnd::Retry { after: Duration::from_millis(500), error: "instances are still ending".to_owned() },
+            Ok(true) => JobOutcome::Done,
+            Ok(false) => JobOutcome::Retry { after: Duration::from_millis(500), error: "instances are still ending".to_owned() },
             // Destroying never gives up: what is left would run for ever.
-            Err(error) => JobEnd::Retry { after: Duration::from_secs(5), error: error.to_string() },
+            Err(error) => JobOutcome::Retry { after: Duration::from_secs(5), error: error.to_string() },
         }
     }
 }

@@ -14,7 +14,7 @@ use panda_domain::manifest::{DetectedProcesses, Manifest};
 use panda_domain::release::ReleaseImage;
 use panda_domain::request::FrozenRequest;
 use panda_domain::source::Source;
-use panda_jobs::{JobContext, JobEnd, JobHandler};
+use panda_jobs::{Handler, JobContext, JobOutcome};
 use panda_store::{DeploymentRow, NewEvent, NewRelease, Store, StoreError};
 use serde_json::json;
 
@@ -138,22 +138,19 @@ fn not_to_be_had(reference: &ImageReference, reason: &str) -> Failure {
 }
 
 #[async_trait]
-impl JobHandler for ResolveImage {
-    fn kind(&self) -> &'static str {
-        "resolve_image"
-    }
-
-    async fn run(&self, context: &JobContext, payload: &JobPayload) -> JobEnd {
+impl Handler for ResolveImage {
+    async fn run(&self, context: &JobContext) -> JobOutcome {
+        let payload = context.payload();
         let JobPayload::ResolveImage { team, deployment } = payload else {
-            return JobEnd::Failed { error: format!("a job of kind `{}` came to the image handler", payload.kind()) };
+            return JobOutcome::Fail { error: format!("a job of kind `{}` came to the image handler", payload.kind()) };
         };
         let ended = tokio::select! {
-            () = context.canceled().cancelled() => return JobEnd::Canceled,
+            () = context.stopped().cancelled() => return JobOutcome::Canceled,
             ended = self.work(team, deployment) => ended,
         };
         match ended {
-            Ok(()) => JobEnd::Done,
-            Err(error) if error.is_transient() => JobEnd::Retry { after: Duration::from_secs(2), error: error.to_string() },
+            Ok(()) => JobOutcome::Done,
+            Err(error) if error.is_transient() => JobOutcome::Retry { after: Duration::from_secs(2), error: error.to_string() },
             Err(error) => {
                 tracing::error!(deployment.id = %deployment, error = &error as &dyn std::error::Error, "an image deployment can't go on");
                 let failure = Failure::new(FailureCode::P501, "the platform couldn't resolve the image", "tell the operator; `panda doctor` may say more");
@@ -161,7 +158,7 @@ impl JobHandler for ResolveImage {
                 if let Ok(Some(row)) = row.await {
                     let _ = self.refuse(&row, failure).await;
                 }
-                JobEnd::Failed { error: error.to_string() }
+                JobOutcome::Fail { error: error.to_string() }
             }
         }
     }

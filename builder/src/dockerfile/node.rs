@@ -1,7 +1,7 @@
 //! Node.js: dependencies in layers of their own, so that a changed line moves only the source.
 
 use super::text::{Text, cache, secrets};
-use super::{USER, static_site};
+use super::{OWNED, USER, static_site};
 use crate::detect::versions::{NGINX_IMAGE, node_image};
 use crate::plan::{BuildPlan, NodePlan, PackageManager};
 
@@ -70,7 +70,7 @@ fn install(text: &mut Text, plan: &BuildPlan, node: &NodePlan) {
 
 fn server(text: &mut Text, plan: &BuildPlan, node: &NodePlan, image: &str) {
     text.line(format!("FROM {image}"));
-    text.line("WORKDIR /app").packages(&plan.packages);
+    text.packages(&plan.packages);
     text.line(format!(
         "ENV NODE_ENV=production HOST=0.0.0.0 PORT={} PATH=/app/node_modules/.bin:$PATH",
         plan.port.value
@@ -79,15 +79,16 @@ fn server(text: &mut Text, plan: &BuildPlan, node: &NodePlan, image: &str) {
     if node.build.is_some() || whole_tree {
         if node.install.is_some() {
             // By content: unchanged dependencies are neither copied nor pushed again.
-            text.line("COPY --from=build /app/node_modules* ./node_modules/");
+            text.line(format!("COPY --from=build {OWNED} /app/node_modules* /app/node_modules/"));
         }
-        text.line("COPY --from=build --exclude=node_modules /app ./");
+        text.line(format!("COPY --from=build {OWNED} --exclude=node_modules /app /app"));
     } else {
         if node.install.is_some() {
-            text.line("COPY --from=build /app/node_modules* ./node_modules/");
+            text.line(format!("COPY --from=build {OWNED} /app/node_modules* /app/node_modules/"));
         }
-        text.copy("", &["."], "./");
+        text.copy(OWNED, &["."], "/app");
     }
+    text.line("WORKDIR /app");
     text.line(format!("USER {USER}"));
     text.line(format!("EXPOSE {}", plan.port.value));
     let mut processes = plan.processes.iter();

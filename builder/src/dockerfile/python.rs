@@ -1,7 +1,7 @@
 //! Python: requirements in a virtual environment of their own layer, the source after them.
 
-use super::USER;
 use super::text::{Text, cache, secrets};
+use super::{OWNED, USER};
 use crate::detect::versions::python_image;
 use crate::plan::{BuildPlan, PythonManager, PythonPlan};
 
@@ -20,17 +20,18 @@ pub(super) fn write(plan: &BuildPlan, python: &PythonPlan) -> String {
     install(&mut text, plan, python);
     text.blank();
     text.line(format!("FROM {image}"));
-    text.line("WORKDIR /app").packages(&plan.packages);
+    text.packages(&plan.packages);
     text.line(format!(
         "ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PYTHONFAULTHANDLER=1 HOST=0.0.0.0 PORT={} PATH={ENVIRONMENT}/bin:$PATH",
         plan.port.value
     ));
     text.line(format!("COPY --from=build {ENVIRONMENT} {ENVIRONMENT}"));
     if python.build.is_some() {
-        text.line("COPY --from=build /app ./");
+        text.line(format!("COPY --from=build {OWNED} /app /app"));
     } else {
-        text.copy("", &["."], "./");
+        text.copy(OWNED, &["."], "/app");
     }
+    text.line("WORKDIR /app");
     text.line(format!("USER {USER}"));
     text.line(format!("EXPOSE {}", plan.port.value));
     let mut processes = plan.processes.iter();

@@ -63,6 +63,9 @@ impl Text {
         plan.args.iter().for_each(|name| {
             self.line(format!("ARG {name}"));
         });
+        if !plan.secrets.is_empty() {
+            self.line(format!("ARG {}", super::SCOPE_ARGUMENT));
+        }
         self
     }
 

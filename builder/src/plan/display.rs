@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::dockerfile::nginx_command;
+
 use super::{BuildPlan, NodePlan, PlanKind, PythonPlan, Sourced, StaticPlan};
 
 impl fmt::Display for BuildPlan {
@@ -85,6 +87,7 @@ fn row(f: &mut fmt::Formatter<'_>, name: &str, value: &str, from: &str) -> fmt::
 
 fn line(argv: &[String]) -> String {
     match argv {
+        argv if *argv == nginx_command() => "nginx".to_owned(),
         [shell, flag, text] if shell == "/bin/sh" && flag == "-c" => text.clone(),
         words => shell_words::join(words),
     }

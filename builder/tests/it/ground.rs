@@ -17,23 +17,20 @@ use tokio_util::sync::CancellationToken;
 /// A buildkitd and a registry that mirrors the official names and takes pushes.
 pub(crate) struct Ground {
     pub(crate) builder: Builder,
+    /// The registry as this process reaches it.
     pub(crate) registry: String,
+    /// The registry as the daemon reaches it.
+    pub(crate) push: String,
 }
 
 impl Ground {
     /// Finds both; without them a loud line says that the test didn't run.
     pub(crate) fn find() -> Option<Self> {
-        let variable = |name: &str| {
-            let value = std::env::var(name).ok().filter(|value| !value.is_empty());
-            if value.is_none() {
-                // Not `eprintln!`: the test harness would swallow it.
-                let _ = writeln!(std::io::stderr(), "SKIPPED buildkit tests: {name} is not set");
-            }
-            value
-        };
         let (address, registry) = (variable("PANDA_TEST_BUILDKIT")?, variable("PANDA_TEST_REGISTRY")?);
         let config = BuildkitConfig { address, tls: None };
-        Some(Self { builder: Builder::new(&config, Some(1 << 30)).unwrap(), registry })
+        let push = std::env::var("PANDA_TEST_BUILD_PUSH").ok().filter(|value| !value.is_empty());
+        let push = push.unwrap_or_else(|| registry.clone());
+        Some(Self { builder: Builder::new(&config, Some(1 << 30)).unwrap(), registry, push })
     }
 
     /// Returns a request with names of its own.
@@ -48,8 +45,9 @@ impl Ground {
             recipe: Recipe { dockerfile: dockerfile.to_owned(), dockerignore: None, target: None },
             args: BTreeMap::new(),
             secrets: HashMap::new(),
+            secrets_version: String::new(),
             registry: Registry {
-                host: self.registry.clone(),
+                host: self.push.clone(),
                 insecure: true,
                 credentials: None,
                 check_url: Some(format!("http://{}", self.registry)),
@@ -94,6 +92,16 @@ impl Ground {
         assert!(answer.status().is_success(), "{}", answer.status());
         answer.json().await.unwrap()
     }
+}
+
+/// Reads a variable that says where something real is; without it a loud line says what didn't run.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    let value = std::env::var(name).ok().filter(|value| !value.is_empty());
+    if value.is_none() {
+        // Not `eprintln!`: the test harness would swallow it.
+        let _ = writeln!(std::io::stderr(), "SKIPPED buildkit tests: {name} is not set");
+    }
+    value
 }
 
 /// Returns the folder of a sample app.

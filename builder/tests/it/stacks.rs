@@ -21,12 +21,12 @@ async fn works(name: &str, probe: &str, expected: &str) {
     };
     let config = ground.image_config(&outcome).await;
     assert_eq!(config["config"]["User"], "10001:10001");
-    let reference = format!("{}/{}@{}", ground.registry, outcome.repository, outcome.digest);
+    let reference = format!("{}/{}@{}", ground.push, outcome.repository, outcome.digest);
     let command = config["config"]["Cmd"].as_array().unwrap().iter().map(|word| word.as_str().unwrap());
     let command = shell_words::join(command);
     let text = format!(
         "FROM {reference}\nRUN {} \n",
-        serde_json::json!(["/bin/sh", "-c", format!("{command} & sleep 4; {probe}")])
+        serde_json::json!(["/bin/sh", "-c", format!("{command} & sleep 4; touch written; {probe}")])
     );
     let mut request = ground.request(&app(name), &text);
     request.use_cache = false;
@@ -58,6 +58,7 @@ async fn every_stack_builds_and_serves_as_the_numeric_user() {
     works("pip-flask", &python_get(), "pip-flask v1").await;
     works("uv-fastapi", &python_get(), "uv-fastapi").await;
     works("poetry-app", &python_get(), "<h1>poetry-app v1</h1>").await;
+    // Static files are not the server's to change.
     works("static-site", "ls /srv; id -u; nginx -t -c /tmp/nginx.conf 2>&1", "successful").await;
     works(
         "vite-spa",

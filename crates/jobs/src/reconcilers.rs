@@ -238,3 +238,16 @@ fn pause_after(failures: u32) -> Duration {
         n => Duration::from_millis(250).saturating_mul(1 << n.min(10)).min(MAX_PAUSE),
     }
 }
+
+impl Outcome {
+    /// Says that something couldn't be done, with the whole chain of causes for operators.
+    pub fn failed(object: impl Into<String>, error: &dyn std::error::Error) -> Self {
+        let mut reason = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            reason = format!("{reason}: {cause}");
+            source = cause.source();
+        }
+        Self::Failed { object: object.into(), reason }
+    }
+}

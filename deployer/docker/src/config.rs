@@ -1,5 +1,6 @@
 //! What the driver has to be told.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ pub struct DockerConfig {
     pub socket: PathBuf,
     /// Names this installation in labels, so that two on one engine don't touch each other's containers.
     pub installation: String,
+    /// More labels for everything that is created, for those who look at the engine with other tools.
+    pub labels: BTreeMap<String, String>,
     /// Folder for what labels can't hold: released addresses, drains, the edge's generation.
     pub state_dir: PathBuf,
     /// Addresses that environments get, such as `10.213.0.0/16`.
@@ -40,6 +43,7 @@ impl DockerConfig {
         Self {
             socket: PathBuf::from("/var/run/docker.sock"),
             installation: installation.into(),
+            labels: BTreeMap::new(),
             state_dir: state_dir.into(),
             subnet_pool: "10.213.0.0/16".to_owned(),
             subnet_prefix: 24,

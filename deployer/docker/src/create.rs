@@ -3,7 +3,7 @@
 mod harden;
 mod hash;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 
 use bollard::models::{
@@ -23,6 +23,8 @@ pub(crate) use harden::{is_root, refuse_root};
 #[derive(Debug, Clone)]
 pub(crate) struct Host {
     pub(crate) installation: String,
+    /// Labels that mean nothing to us.
+    pub(crate) labels: BTreeMap<String, String>,
     pub(crate) pids_limit: i64,
     /// Cores of the machine: the engine refuses more.
     pub(crate) cores: u32,
@@ -51,7 +53,7 @@ impl Template {
         body.stop_signal = Some(spec.shutdown.signal.clone());
         body.stop_timeout = Some(i64::from(spec.shutdown.grace_s));
         body.image = Some(spec.image.reference());
-        body.labels = Some(labels::of_workload(&host.installation, spec));
+        body.labels = Some(labels::of_workload(host, spec));
         let config = body.host_config.get_or_insert_default();
         config.network_mode = Some(network_name(&spec.key.environment));
         config.restart_policy = Some(RestartPolicy {
@@ -120,7 +122,7 @@ pub(crate) fn task(
     body.hostname = Some(format!("task-{}", short(spec.key.task.as_str())));
     body.tty = Some(spec.tty);
     body.open_stdin = Some(spec.tty);
-    let mut labels = labels::of_environment(&host.installation, &spec.key.environment);
+    let mut labels = labels::of_environment(host, &spec.key.environment);
     labels.extend([
         (labels::KIND.to_owned(), labels::KIND_TASK.to_owned()),
         (labels::PLACEMENT.to_owned(), spec.placement.to_string()),

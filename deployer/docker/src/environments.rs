@@ -8,6 +8,7 @@ use bollard::query_parameters::ListNetworksOptions;
 use panda_deployer::runtime::{EnvironmentKey, EnvironmentSpec, RuntimeError, RuntimeResult};
 
 use crate::addresses::{Addresses, Subnet};
+use crate::create::Host;
 use crate::engine::Engine;
 use crate::labels;
 
@@ -23,7 +24,7 @@ pub(crate) fn network_name(key: &EnvironmentKey) -> String {
 pub(crate) async fn ensure(
     engine: &Engine,
     addresses: &Addresses,
-    installation: &str,
+    host: &Host,
     spec: &EnvironmentSpec,
 ) -> RuntimeResult<()> {
     let name = network_name(&spec.key);
@@ -37,7 +38,7 @@ pub(crate) async fn ensure(
         taken.extend(host_routes());
         taken.extend(&refused);
         let subnet = addresses.subnet(&spec.key, taken).await?;
-        let request = request(installation, spec, &name, subnet);
+        let request = request(host, spec, &name, subnet);
         let created = engine.call(format!("create network `{name}`"), engine.docker.create_network(request));
         match created.await {
             Ok(_) | Err(RuntimeError::Conflict { .. }) => return Ok(()),
@@ -51,8 +52,8 @@ pub(crate) async fn ensure(
     })
 }
 
-fn request(installation: &str, spec: &EnvironmentSpec, name: &str, subnet: Subnet) -> NetworkCreateRequest {
-    let mut labels = labels::of_environment(installation, &spec.key);
+fn request(host: &Host, spec: &EnvironmentSpec, name: &str, subnet: Subnet) -> NetworkCreateRequest {
+    let mut labels = labels::of_environment(host, &spec.key);
     labels.insert("dev.panda.environment-name".to_owned(), spec.name.to_string());
     let pool = IpamConfig {
         subnet: Some(subnet.to_string()),

@@ -9,6 +9,8 @@ use panda_domain::ids::{InstanceId, PlacementId};
 use panda_domain::release::{HealthCheck, Shutdown};
 use serde::{Deserialize, Serialize};
 
+use crate::create::Host;
+
 pub(crate) const INSTALLATION: &str = "dev.panda.installation";
 pub(crate) const KIND: &str = "dev.panda.kind";
 pub(crate) const TEAM: &str = "dev.panda.team";
@@ -84,8 +86,8 @@ impl Identity {
 }
 
 /// Returns the labels that all instances of a workload share.
-pub(crate) fn of_workload(installation: &str, spec: &WorkloadSpec) -> HashMap<String, String> {
-    let mut labels = of_environment(installation, &spec.key.environment);
+pub(crate) fn of_workload(host: &Host, spec: &WorkloadSpec) -> HashMap<String, String> {
+    let mut labels = of_environment(host, &spec.key.environment);
     labels.extend([
         (KIND.to_owned(), KIND_INSTANCE.to_owned()),
         (PLACEMENT.to_owned(), spec.key.placement.to_string()),
@@ -99,13 +101,16 @@ pub(crate) fn of_workload(installation: &str, spec: &WorkloadSpec) -> HashMap<St
 }
 
 /// Returns the labels of an environment's network.
-pub(crate) fn of_environment(installation: &str, key: &EnvironmentKey) -> HashMap<String, String> {
-    HashMap::from([
-        (INSTALLATION.to_owned(), installation.to_owned()),
+pub(crate) fn of_environment(host: &Host, key: &EnvironmentKey) -> HashMap<String, String> {
+    let others = host.labels.iter().map(|(name, value)| (name.clone(), value.clone()));
+    let ours = [
+        (INSTALLATION.to_owned(), host.installation.clone()),
         (KIND.to_owned(), KIND_ENVIRONMENT.to_owned()),
         (TEAM.to_owned(), key.team.to_string()),
         (ENVIRONMENT.to_owned(), key.environment.to_string()),
-    ])
+    ];
+    // Ours last: nobody's label stands in for an identity.
+    others.chain(ours).collect()
 }
 
 /// Reads whose environment an object belongs to.

@@ -74,6 +74,7 @@ impl DockerRuntime {
         let cores = engine.info().await?.ncpu.and_then(|n| u32::try_from(n).ok()).unwrap_or(1);
         let host = Host {
             installation: config.installation.clone(),
+            labels: config.labels.clone(),
             pids_limit: config.pids_limit,
             cores,
             init: engine.has_init,

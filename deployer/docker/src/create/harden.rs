@@ -1,24 +1,20 @@
 //! What a container may not do.
 
-use bollard::models::{HostConfig, ResourcesUlimits};
+use bollard::models::HostConfig;
 use panda_deployer::runtime::{ImageUser, RuntimeError};
 
 /// What a foreign image that runs as root keeps: enough to hand its files to its own user and to step down to it.
 const ROOT_KEEPS: [&str; 7] =
     ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID", "KILL", "NET_BIND_SERVICE"];
 
-/// Takes away what no app needs. Seccomp and AppArmor stay the engine's defaults by saying nothing.
+/// Takes away what no app needs. Seccomp, AppArmor and the number of open files stay the engine's defaults by saying
+/// nothing: an engine can't give a limit above its own, so that a figure of ours would keep apps from starting.
 pub(crate) fn apply(config: &mut HostConfig, user: ImageUser, root: bool) {
     config.privileged = Some(false);
     config.security_opt = Some(vec!["no-new-privileges".to_owned()]);
     config.cap_drop = Some(vec!["ALL".to_owned()]);
     let keeps = if root && user == ImageUser::Foreign { &ROOT_KEEPS[..] } else { &[] };
     config.cap_add = Some(keeps.iter().map(|&cap| cap.to_owned()).collect());
-    config.ulimits = Some(vec![ResourcesUlimits {
-        name: Some("nofile".to_owned()),
-        soft: Some(65_536),
-        hard: Some(65_536),
-    }]);
 }
 
 /// Returns the user to run as, `None` for the image's own.

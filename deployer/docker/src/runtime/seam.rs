@@ -21,7 +21,7 @@ use crate::{environments, images};
 impl Workloads for DockerRuntime {
     async fn ensure_environment(&self, spec: &EnvironmentSpec) -> RuntimeResult<()> {
         let driver = &self.driver;
-        environments::ensure(&driver.engine, &driver.addresses, &driver.host.installation, spec).await
+        environments::ensure(&driver.engine, &driver.addresses, &driver.host, spec).await
     }
 
     async fn remove_environment(&self, key: &EnvironmentKey) -> RuntimeResult<()> {

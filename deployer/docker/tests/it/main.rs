@@ -1,0 +1,4 @@
+//! The runtimes' contract, against the runtime in memory always and against a real engine where there is one.
+
+mod docker;
+mod fake;
