@@ -1,0 +1,171 @@
+//! Verbs that change an app without building.
+
+use clap::{Args, Subcommand};
+
+use super::FollowArgs;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EnvCommand {
+    /// Set variables: KEY=VALUE, or KEY to be asked for the value, or KEY - to read it from stdin
+    #[command(after_help = "Examples:
+  panda env set LOG_LEVEL=debug REGION=eu
+  panda env set --secret STRIPE_KEY     # asks, without echo
+  pass show stripe | panda env set --secret STRIPE_KEY -
+  panda env set --no-deploy A=1         # from the next deploy on")]
+    Set {
+        /// Variables
+        #[arg(required = true, value_name = "KEY[=VALUE]", allow_hyphen_values = false)]
+        items: Vec<String>,
+        /// Write-only from now on: never shown again
+        #[arg(long)]
+        secret: bool,
+        /// Keep it for the next deploy
+        #[arg(long)]
+        no_deploy: bool,
+        #[command(flatten)]
+        follow: FollowArgs,
+    },
+    /// Remove variables
+    #[command(visible_alias = "rm", after_help = "Example:\n  panda env unset LOG_LEVEL")]
+    Unset {
+        /// Names
+        #[arg(required = true, value_name = "KEY")]
+        keys: Vec<String>,
+        /// Keep it for the next deploy
+        #[arg(long)]
+        no_deploy: bool,
+        #[command(flatten)]
+        follow: FollowArgs,
+    },
+    /// List variables
+    #[command(
+        visible_alias = "ls",
+        after_help = "Examples:\n  panda env list\n  panda env list --reveal --json"
+    )]
+    List {
+        /// Show the values of plain variables; this is recorded
+        #[arg(long)]
+        reveal: bool,
+    },
+    /// Print the value of a plain variable
+    #[command(after_help = "Example:\n  panda env get LOG_LEVEL")]
+    Get {
+        /// Its name
+        #[arg(value_name = "KEY")]
+        key: String,
+    },
+    /// Set all variables of a .env file
+    #[command(
+        after_help = "Examples:\n  panda env import -f .env.production\n  panda env import -f - --secret < secrets.env"
+    )]
+    Import {
+        /// The file; `-` is stdin
+        #[arg(short, long, value_name = "FILE", default_value = ".env")]
+        file: String,
+        /// Make all of them write-only
+        #[arg(long)]
+        secret: bool,
+        /// Keep it for the next deploy
+        #[arg(long)]
+        no_deploy: bool,
+        #[command(flatten)]
+        follow: FollowArgs,
+    },
+    /// Write plain variables into a .env file
+    #[command(after_help = "Examples:\n  panda env pull\n  panda env pull .env.staging -e staging")]
+    Pull {
+        /// The file; `-` is stdout
+        #[arg(value_name = "FILE", default_value = ".env")]
+        file: String,
+    },
+    /// Show who changed what, when
+    #[command(after_help = "Example:\n  panda env history")]
+    History,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  panda scale 3                         # web, or the only process
+  panda scale web=3 worker=1
+  panda scale web=0                     # stops it
+  panda scale web --cpu 0.5 --memory 1Gi
+  panda scale                           # shows it")]
+pub(crate) struct ScaleArgs {
+    /// A number, PROCESS=NUMBER, or PROCESS
+    #[arg(value_name = "PROCESS=N")]
+    pub(crate) items: Vec<String>,
+    /// Cores for each instance, such as 0.5 or 250m
+    #[arg(long, value_name = "CORES")]
+    pub(crate) cpu: Option<String>,
+    /// Memory for each instance, such as 512Mi
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) memory: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:
+  panda releases
+  panda releases info v42
+  panda releases diff v41 v42"
+)]
+pub(crate) struct ReleasesArgs {
+    /// So many of the newest
+    #[arg(short = 'n', long = "lines", value_name = "N", default_value_t = 20)]
+    pub(crate) lines: u32,
+    #[command(subcommand)]
+    pub(crate) command: Option<ReleasesCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ReleasesCommand {
+    /// Show one release
+    Info {
+        /// Such as v42
+        #[arg(value_name = "RELEASE")]
+        release: String,
+    },
+    /// Compare two releases; the second one is the newest unless given
+    Diff {
+        /// Such as v41
+        #[arg(value_name = "FROM")]
+        from: String,
+        /// Such as v42
+        #[arg(value_name = "TO")]
+        to: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DomainsCommand {
+    /// Add a domain; prints the DNS records to set
+    #[command(
+        after_help = "Examples:\n  panda domains add api.example.com\n  panda domains add example.com --path /api"
+    )]
+    Add {
+        /// The host name
+        #[arg(value_name = "HOST")]
+        host: String,
+        /// Only paths that begin so
+        #[arg(long, value_name = "PATH")]
+        path: Option<String>,
+    },
+    /// Look at DNS and the certificate again; exits 6 while something is wrong
+    #[command(after_help = "Example:\n  panda domains verify api.example.com")]
+    Verify {
+        /// The host name
+        #[arg(value_name = "HOST")]
+        host: String,
+    },
+    /// List domains
+    #[command(visible_alias = "ls")]
+    List,
+    /// Remove a domain
+    #[command(visible_alias = "rm", after_help = "Example:\n  panda domains remove api.example.com")]
+    Remove {
+        /// The host name
+        #[arg(value_name = "HOST")]
+        host: String,
+    },
+}

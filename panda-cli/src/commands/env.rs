@@ -1,0 +1,244 @@
+//! `env`: variables and secrets.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use panda_api_types::{
+    EnvChangeRequest, EnvChanged, EnvHistoryEntry, EnvPatch, EnvVariable, ErrorCode, FieldError,
+};
+use panda_domain::clock::Clock;
+use panda_domain::manifest::closest;
+use panda_domain::names::EnvKey;
+use reqwest::Method;
+
+use crate::args::{EnvCommand, FollowArgs};
+use crate::error::{CliError, Result};
+use crate::follow::{self, Interrupt};
+use crate::session::{Session, Target};
+use crate::table::ago;
+use crate::{ask, dotenv};
+
+type Changes = BTreeMap<String, EnvPatch>;
+
+/// Does what is asked with the variables of an app.
+pub(super) async fn run(session: &Session, command: Option<EnvCommand>) -> Result<()> {
+    let target = session.target()?;
+    match command.unwrap_or(EnvCommand::List { reveal: false }) {
+        EnvCommand::Set { items, secret, no_deploy, follow } => {
+            let changes = wished(session, &items, secret)?;
+            change(session, &target, changes, no_deploy, &follow).await
+        }
+        EnvCommand::Unset { keys, no_deploy, follow } => {
+            let gone = |key| (key, EnvPatch { value: None, secret: false });
+            change(session, &target, keys.into_iter().map(gone).collect(), no_deploy, &follow).await
+        }
+        EnvCommand::Import { file, secret, no_deploy, follow } => {
+            let changes = imported(&file, secret)?;
+            session.out.say(&format!("setting {}", changes.keys().cloned().collect::<Vec<_>>().join(", ")));
+            change(session, &target, changes, no_deploy, &follow).await
+        }
+        EnvCommand::List { reveal } => list(session, &target, reveal).await,
+        EnvCommand::Get { key } => get(session, &target, &key).await,
+        EnvCommand::Pull { file } => pull(session, &target, &file).await,
+        EnvCommand::History => history(session, &target).await,
+    }
+}
+
+/// Turns `A=1 B C -` into changes; what has no value is asked for, `-` after a name means stdin.
+fn wished(session: &Session, items: &[String], secret: bool) -> Result<Changes> {
+    let mut changes = Changes::new();
+    let mut items = items.iter().peekable();
+    while let Some(item) = items.next() {
+        let (key, value) = match item.split_once('=') {
+            Some((key, value)) => (key, value.to_owned()),
+            None if item == "-" => return Err(CliError::usage("`-` needs a name before it")),
+            None if items.peek().is_some_and(|next| *next == "-") => {
+                items.next();
+                (item.as_str(), ask::stdin()?)
+            }
+            None => {
+                let hint = format!("`{item}=VALUE`, or `{item} -` to read stdin");
+                (item.as_str(), ask::secret(&session.out, &format!("Value of {item}:"), &hint)?)
+            }
+        };
+        changes.insert(key.to_owned(), EnvPatch { value: Some(value), secret });
+    }
+    Ok(changes)
+}
+
+fn imported(file: &str, secret: bool) -> Result<Changes> {
+    let text = if file == "-" {
+        ask::stdin()?
+    } else {
+        std::fs::read_to_string(file).map_err(|error| CliError::file("read", Path::new(file), &error))?
+    };
+    let pairs = dotenv::parse(&text)
+        .map_err(|error| CliError::new(ErrorCode::InvalidRequest, format!("`{file}`: {error}")))?;
+    if pairs.is_empty() {
+        return Err(CliError::new(ErrorCode::InvalidRequest, format!("`{file}` has no variables")));
+    }
+    Ok(pairs.into_iter().map(|(key, value)| (key, EnvPatch { value: Some(value), secret })).collect())
+}
+
+async fn change(
+    session: &Session,
+    target: &Target,
+    changes: Changes,
+    no_deploy: bool,
+    follow: &FollowArgs,
+) -> Result<()> {
+    check_names(&changes)?;
+    let mut interrupt = Interrupt::listen()?;
+    let count = changes.len();
+    let request = EnvChangeRequest { changes, deploy: !no_deploy };
+    let changed: EnvChanged = session.api.exchange(Method::PATCH, &target.ask(["env"]), &request).await?;
+    match &changed.deployment {
+        Some(accepted) => follow::accepted(session, target, accepted, follow.detach, &mut interrupt).await,
+        None => {
+            if session.out.json {
+                session.out.json_line(&changed);
+            } else {
+                let when = if no_deploy { "; the next deploy takes it" } else { "" };
+                session.out.say(&format!("{count} changed, version {}{when}", changed.version));
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Names every name that can't be, before anything is sent.
+fn check_names(changes: &Changes) -> Result<()> {
+    let wrong: Vec<FieldError> = changes
+        .keys()
+        .filter_map(|key| {
+            let error = key.parse::<EnvKey>().err()?;
+            Some(FieldError { field: format!("changes.{key}"), message: error.to_string() })
+        })
+        .collect();
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    Err(CliError::new(ErrorCode::InvalidRequest, "a variable can't have this name").fields(wrong))
+}
+
+async fn variables(session: &Session, target: &Target, reveal: bool) -> Result<Vec<EnvVariable>> {
+    let ask = target.ask(["env"]).with_some("reveal", reveal.then_some(true));
+    session.api.list(&ask, None).await
+}
+
+async fn list(session: &Session, target: &Target, reveal: bool) -> Result<()> {
+    let variables = variables(session, target, reveal).await?;
+    if session.out.json {
+        session.out.json(&variables);
+        return Ok(());
+    }
+    if variables.is_empty() {
+        session.out.say("no variables; set one with `panda env set KEY=VALUE`");
+        return Ok(());
+    }
+    let clock = Clock::system();
+    let rows = variables.iter().map(|variable| {
+        let value = match (&variable.value, variable.secret) {
+            (_, true) => "(secret)".to_owned(),
+            (Some(value), false) => value.clone(),
+            (None, false) => "(--reveal shows it)".to_owned(),
+        };
+        let deployed = if variable.deployed { "yes" } else { "not yet" };
+        vec![
+            variable.key.clone(),
+            value,
+            variable.fingerprint.clone(),
+            deployed.to_owned(),
+            format!("{} by {}", ago(&variable.set_at, &clock), variable.set_by),
+        ]
+    });
+    session.out.table(&["name", "value", "fingerprint", "deployed", "set"], rows.collect());
+    Ok(())
+}
+
+async fn get(session: &Session, target: &Target, key: &str) -> Result<()> {
+    let variables = variables(session, target, true).await?;
+    let Some(variable) = variables.iter().find(|variable| variable.key == key) else {
+        let error = CliError::new(ErrorCode::NotFound, format!("`{}` has no variable `{key}`", target.app));
+        let names = variables.iter().map(|variable| variable.key.as_str());
+        return Err(match closest(key, names) {
+            Some(close) => error.hint(format!("did you mean `{close}`?")),
+            None => error.hint("`panda env list` shows all"),
+        });
+    };
+    let Some(value) = &variable.value else {
+        return Err(CliError::new(
+            ErrorCode::Forbidden,
+            format!("`{key}` is a secret, and secrets are never shown"),
+        )
+        .hint("compare its fingerprint in `panda env list`, or set it anew"));
+    };
+    if session.out.json {
+        session.out.json(variable);
+    } else {
+        session.out.line(value);
+    }
+    Ok(())
+}
+
+async fn pull(session: &Session, target: &Target, file: &str) -> Result<()> {
+    let variables = variables(session, target, true).await?;
+    let mut text = String::new();
+    for variable in &variables {
+        let line = match &variable.value {
+            Some(value) => dotenv::line(&variable.key, value),
+            None => format!("# {} is a secret: it can't be read back", variable.key),
+        };
+        text.push_str(&line);
+        text.push('\n');
+    }
+    if file == "-" {
+        session.out.line(text.trim_end());
+        return Ok(());
+    }
+    let path = Path::new(file);
+    let mut options = OpenOptions::new();
+    options.write(true).mode(0o600);
+    if session.shared.yes {
+        options.create(true).truncate(true)
+    } else {
+        options.create_new(true)
+    };
+    match options.open(path).and_then(|mut file| file.write_all(text.as_bytes())) {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            return Err(CliError::new(ErrorCode::Conflict, format!("`{file}` is already here"))
+                .hint("name another file, or pass -y to overwrite it"));
+        }
+        Err(error) => return Err(CliError::file("write", path, &error)),
+    }
+    let secrets = variables.iter().filter(|variable| variable.value.is_none()).count();
+    session.out.say(&format!("wrote {} to {file}; {secrets} secrets left out", variables.len() - secrets));
+    Ok(())
+}
+
+async fn history(session: &Session, target: &Target) -> Result<()> {
+    let entries: Vec<EnvHistoryEntry> = session.api.list(&target.ask(["env", "history"]), Some(200)).await?;
+    if session.out.json {
+        session.out.json(&entries);
+        return Ok(());
+    }
+    let clock = Clock::system();
+    let rows = entries.iter().map(|entry| {
+        let kind = if entry.secret { "secret" } else { "plain" };
+        let who = entry.by.clone();
+        vec![
+            entry.version.to_string(),
+            entry.key.clone(),
+            entry.change.clone(),
+            kind.to_owned(),
+            who,
+            ago(&entry.at, &clock),
+        ]
+    });
+    session.out.table(&["version", "name", "change", "kind", "by", "when"], rows.collect());
+    Ok(())
+}

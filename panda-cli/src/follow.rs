@@ -1,0 +1,225 @@
+//! Following a deployment to its end, and the exit code that it means.
+
+use std::future::Future;
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use panda_api_types::{DeployEvent, Deployment, DeploymentAccepted, ErrorCode};
+use serde::Serialize;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::api::Ask;
+use crate::error::{CliError, EXIT_INTERRUPTED, Result};
+use crate::progress::{Progress, spoken};
+use crate::session::{Session, Target};
+use crate::sse::Events;
+
+const EXIT_BUILD_FAILED: u8 = 10;
+const EXIT_UNHEALTHY: u8 = 11;
+const EXIT_CANCELED: u8 = 12;
+
+/// The last line of `--json`: what a script wants to know.
+#[derive(Debug, Serialize)]
+pub(crate) struct Summary<'a> {
+    url: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    release: Option<u32>,
+    state: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deployment: Option<&'a str>,
+    unchanged: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fix: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    serving_release: Option<u32>,
+}
+
+impl<'a> Summary<'a> {
+    fn of(deployment: &'a Deployment) -> Self {
+        Self {
+            url: &deployment.url,
+            release: deployment.release,
+            state: &deployment.state,
+            deployment: Some(&deployment.id),
+            unchanged: false,
+            code: deployment.failure_code.as_deref(),
+            cause: deployment.cause.as_deref(),
+            fix: deployment.fix.as_deref(),
+            serving_release: deployment.serving_release,
+        }
+    }
+}
+
+/// Ctrl-C, heard from the moment that this is made.
+pub(crate) struct Interrupt(Signal);
+
+impl Interrupt {
+    /// Starts to listen.
+    pub(crate) fn listen() -> Result<Self> {
+        let signal = signal(SignalKind::interrupt());
+        signal
+            .map(Self)
+            .map_err(|error| CliError::new(ErrorCode::Internal, format!("can't listen for Ctrl-C: {error}")))
+    }
+
+    /// Does the work unless Ctrl-C comes first: then `None`.
+    pub(crate) async fn or<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = pin!(work);
+        tokio::select! {
+            biased;
+            _ = self.0.recv() => None,
+            done = &mut work => Some(done),
+        }
+    }
+}
+
+/// Tells what was accepted, and follows it unless that isn't wanted.
+pub(crate) async fn accepted(
+    session: &Session,
+    target: &Target,
+    accepted: &DeploymentAccepted,
+    detach: bool,
+    interrupt: &mut Interrupt,
+) -> Result<()> {
+    for notice in &accepted.notices {
+        session.out.say(&format!("note: {notice}"));
+    }
+    let Some(deployment) = &accepted.deployment else {
+        return unchanged(session, accepted);
+    };
+    if detach {
+        if session.out.json {
+            session.out.json_line(&Summary::of(deployment));
+        } else {
+            session.out.say(&format!("accepted as {}; follow it with `panda status --wait`", deployment.id));
+            session.out.line(&deployment.url);
+        }
+        return Ok(());
+    }
+    follow(session, target, deployment, interrupt).await
+}
+
+fn unchanged(session: &Session, accepted: &DeploymentAccepted) -> Result<()> {
+    let app = &accepted.app;
+    if session.out.json {
+        session.out.json_line(&Summary {
+            url: &app.url,
+            release: app.release,
+            state: "live",
+            deployment: None,
+            unchanged: true,
+            code: None,
+            cause: None,
+            fix: None,
+            serving_release: app.release,
+        });
+    } else {
+        let release = app.release.map(|release| format!(": v{release} serves")).unwrap_or_default();
+        session.out.say(&format!("nothing changed{release}"));
+        session.out.line(&app.url);
+    }
+    Ok(())
+}
+
+/// Shows a deployment until it ends. Ctrl-C leaves it running.
+pub(crate) async fn follow(
+    session: &Session,
+    target: &Target,
+    deployment: &Deployment,
+    interrupt: &mut Interrupt,
+) -> Result<()> {
+    let started = Instant::now();
+    let mut progress = Progress::new(&session.out);
+    progress.state(deployment);
+    let ended = interrupt.or(watch(session, target, &deployment.id, &mut progress)).await;
+    progress.finish();
+    match ended {
+        Some(ended) => tell(session, &ended?, started.elapsed()),
+        None => Err(left_running(session, &deployment.id)),
+    }
+}
+
+async fn watch(session: &Session, target: &Target, id: &str, progress: &mut Progress) -> Result<Deployment> {
+    let ask: Ask = target.ask(["deployments", id, "events"]);
+    let quiet = session.out.json;
+    let out = session.out.clone();
+    let on_loss = move |why: &str| {
+        if !quiet {
+            out.say(&format!("connection lost ({why}); the deployment goes on, trying again"));
+        }
+    };
+    let mut events = Events::follow(&session.api, ask, on_loss);
+    loop {
+        let Some(event) = events.next().await? else { continue };
+        // A newer server may send kinds that this client doesn't know.
+        let Ok(known) = serde_json::from_str::<DeployEvent>(&event.data) else { continue };
+        if session.out.json {
+            session.out.json_line(&known);
+        }
+        match known {
+            DeployEvent::State { deployment } => progress.state(&deployment),
+            DeployEvent::Step { step } => progress.step(&step),
+            DeployEvent::Log { step, line } => progress.log(&step, &line),
+            DeployEvent::End { deployment } => return Ok(*deployment),
+        }
+    }
+}
+
+fn left_running(session: &Session, id: &str) -> CliError {
+    if session.out.json {
+        session.out.json_line(&serde_json::json!({ "interrupted": true, "deployment": id }));
+    }
+    session.out.say(&format!(
+        "\nthe deployment goes on without you ({id})\n  follow it:  panda status --wait\n  cancel it:  panda cancel {id}"
+    ));
+    CliError::Said(EXIT_INTERRUPTED)
+}
+
+/// Tells how a deployment ended.
+fn tell(session: &Session, deployment: &Deployment, took: Duration) -> Result<()> {
+    let exit = exit_of(&deployment.state);
+    if session.out.json {
+        session.out.json_line(&Summary::of(deployment));
+        return if exit == 0 { Ok(()) } else { Err(CliError::Said(exit)) };
+    }
+    let release = deployment.release.map(|release| format!(" v{release}")).unwrap_or_default();
+    if exit == 0 {
+        session.out.say(&format!("{}{release} in {}", deployment.state.replace('_', " "), spoken(took)));
+        session.out.line(&deployment.url);
+        return Ok(());
+    }
+    session.out.say(&failure_text(deployment));
+    Err(CliError::Said(exit))
+}
+
+fn failure_text(deployment: &Deployment) -> String {
+    let state = deployment.state.replace('_', " ");
+    let cause = deployment.cause.as_deref().map(|cause| format!(": {cause}")).unwrap_or_default();
+    let code = deployment.failure_code.as_deref().map(|code| format!(" [{code}]")).unwrap_or_default();
+    let mut text = format!("error: {state}{cause}{code}");
+    for line in &deployment.log {
+        text.push_str(&format!("\n    | {line}"));
+    }
+    match deployment.serving_release {
+        Some(release) => text.push_str(&format!("\n  v{release} serves")),
+        None => text.push_str("\n  nothing serves yet"),
+    }
+    if let Some(fix) = &deployment.fix {
+        text.push_str(&format!("\n\nhint: {fix}"));
+    }
+    text
+}
+
+/// Returns the exit code of a deployment's state.
+pub(crate) fn exit_of(state: &str) -> u8 {
+    match state {
+        "live" => 0,
+        "build_failed" => EXIT_BUILD_FAILED,
+        "canceled" | "superseded" => EXIT_CANCELED,
+        _ => EXIT_UNHEALTHY,
+    }
+}
