@@ -1,1 +1,11 @@
-//! (being written)
+//! What the tests of several crates share.
+
+#[cfg(feature = "panda")]
+pub mod panda;
+#[cfg(feature = "processes")]
+pub mod prober;
+#[cfg(feature = "processes")]
+pub mod process;
+#[cfg(feature = "runtime")]
+pub mod runtime_conformance;
+pub mod skip;
