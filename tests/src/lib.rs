@@ -1,1 +1,21 @@
-//! (being written)
+//! End-to-end tests: a whole installation as real processes, and stories about what it does and survives.
+//!
+//! The library is the story's furniture: [`Installation`] (edge, server and CLI, private to a test), [`App`] (one app in it),
+//! [`Ground`] (what `tests/ground/test.sh` set up). The stories are in `tests/it/`.
+
+pub mod api;
+pub mod app;
+pub mod boundaries;
+pub mod docker;
+pub mod ground;
+pub mod installation;
+mod range;
+pub mod source;
+mod story;
+
+pub use api::{Api, Refusal};
+pub use app::{App, image, tree};
+pub use ground::Ground;
+pub use installation::{Database, Installation, Options};
+pub use source::Source;
+pub use story::{long, story, story_with};
