@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 /// Takes the ownership of a new server.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct ClaimRequest {
     /// The token that the server printed on its console at the first start.
     pub claim_token: String,
@@ -19,6 +20,7 @@ pub struct ClaimRequest {
 
 /// Signs in by password.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct LoginRequest {
     /// The address.
     pub email: String,
@@ -28,6 +30,7 @@ pub struct LoginRequest {
 
 /// Changes one's own password; ends all other sessions.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct PasswordChange {
     /// The present one.
     pub current: String,
@@ -84,6 +87,7 @@ pub struct Member {
 
 /// Starts a device login (RFC 8628).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct DeviceCodeRequest {
     /// Shown on the approval page, such as the machine's name.
     pub client_name: String,
@@ -108,6 +112,7 @@ pub struct DeviceCode {
 
 /// Polls a device login; answers a [`TokenCreated`], or `authorization-pending`, `slow-down`, `expired`, `forbidden`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct DeviceTokenRequest {
     /// From [`DeviceCode`].
     pub device_code: String,
@@ -115,6 +120,7 @@ pub struct DeviceTokenRequest {
 
 /// Approves or denies a device login.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct DeviceApproval {
     /// The code on the device's screen.
     pub user_code: String,
@@ -124,6 +130,7 @@ pub struct DeviceApproval {
 
 /// Makes an API token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct TokenRequest {
     /// For lists.
     pub name: String,

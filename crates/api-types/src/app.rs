@@ -11,6 +11,7 @@ use crate::instance::Instance;
 
 /// Makes an app in a project, placed in `production`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct AppRequest {
     /// A DNS label of at most 39 characters.
     pub name: String,
@@ -85,6 +86,7 @@ pub struct ProcessScale {
 
 /// Changes scale. Makes no release.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct ScaleRequest {
     /// Process → wanted instances.
     #[serde(default)]

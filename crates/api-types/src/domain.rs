@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 /// Adds a domain to an app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct DomainRequest {
     /// The host name.
     pub host: String,

@@ -29,6 +29,7 @@ pub struct EnvVariable {
 
 /// A wished value.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct EnvPatch {
     /// The value; `null` removes the variable.
     pub value: Option<String>,
@@ -62,4 +63,14 @@ pub struct EnvHistoryEntry {
     pub by: String,
     /// When.
     pub at: String,
+}
+
+/// The answer to a change of env.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EnvChanged {
+    /// The env's version; the one before when nothing differs.
+    pub version: i64,
+    /// The deployment that rolls it out, when that was asked for and there is something to roll out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<crate::deployment::DeploymentAccepted>,
 }

@@ -24,7 +24,7 @@ pub use app::{App, AppRequest, Environment, ProcessScale, Project, ScaleRequest,
 pub use common::{Page, PageQuery};
 pub use deployment::{DeployRequest, Deployment, DeploymentAccepted, DeploymentOverrides, RollbackRequest};
 pub use domain::{DnsRecord, Domain, DomainRequest};
-pub use env::{EnvChangeRequest, EnvHistoryEntry, EnvPatch, EnvVariable};
+pub use env::{EnvChangeRequest, EnvChanged, EnvHistoryEntry, EnvPatch, EnvVariable};
 pub use error::{ErrorCode, FieldError, Problem};
 pub use instance::{ExecStart, Instance, TaskRequest, TaskView};
 pub use plan::{PlanRequest, PlanView};

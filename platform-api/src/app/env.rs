@@ -1,0 +1,152 @@
+//! Variables and secrets of an app in an environment: versioned, plain values shown on request alone, secrets never.
+
+use std::collections::BTreeMap;
+
+use panda_api_types::FieldError;
+use panda_domain::env::{EnvChange, MAX_VALUE_BYTES, MAX_VARIABLES};
+use panda_domain::names::{AppName, EnvKey, EnvironmentName};
+use panda_domain::team::Permission;
+use panda_store::{Cursor, EnvHistoryRow, EnvRow, PlacementRow, Store, Tx};
+
+use super::apps;
+use super::events::{self, NewEventText};
+use crate::auth::Principal;
+use crate::error::{Error, Result};
+
+/// Wished changes by name.
+pub type EnvChanges = BTreeMap<EnvKey, EnvChange>;
+
+/// The variables of an app, and the version that the release that serves was made with.
+#[derive(Debug)]
+pub struct EnvListing {
+    /// One row a variable, by name.
+    pub rows: Vec<EnvRow>,
+    /// The version of the last release that ran well; `None` before the first.
+    pub deployed_version: Option<i64>,
+}
+
+/// Returns the variables. `reveal` asks for plain values too, and is written down.
+pub async fn list(
+    store: &Store,
+    principal: &Principal,
+    app: &AppName,
+    environment: &EnvironmentName,
+    reveal: bool,
+) -> Result<EnvListing> {
+    principal.require(Permission::Read, Some(app))?;
+    if reveal {
+        principal.require(Permission::RevealEnv, Some(app))?;
+    }
+    let mut tx = if reveal { store.begin().await? } else { store.read().await? };
+    let row = apps::require_placement(&mut tx, &principal.team, app, environment).await?;
+    let rows = tx.env_rows(&principal.team, &row.placement.id).await?;
+    let deployed_version = deployed_version(&mut tx, principal, &row).await?;
+    if reveal {
+        let names: Vec<&str> = rows.iter().filter(|r| !r.value.secret).map(|r| r.key.as_str()).collect();
+        let text = format!("values of `{app}` were read: {}", names.join(", "));
+        let event = NewEventText { kind: "env.revealed", text };
+        let id = &row.placement.app;
+        events::note_app(&mut tx, &principal.team, (id, app), &principal.actor(), event).await?;
+        tx.commit().await?;
+    }
+    Ok(EnvListing { rows, deployed_version })
+}
+
+async fn deployed_version(tx: &mut Tx, principal: &Principal, row: &PlacementRow) -> Result<Option<i64>> {
+    match &row.placement.last_good_release {
+        None => Ok(None),
+        Some(release) => {
+            Ok(tx.release(&principal.team, release).await?.map(|release| release.env_version))
+        }
+    }
+}
+
+/// Checks values: no NUL, at most 64 KiB; and names all that are wrong.
+pub fn check_values(changes: &EnvChanges) -> Result<()> {
+    let mut wrong = Vec::new();
+    for (key, change) in changes {
+        let EnvChange::Set(value) = change else { continue };
+        let text = value.value.reveal();
+        let message = if text.len() > MAX_VALUE_BYTES {
+            format!("the value has {} bytes; at most {MAX_VALUE_BYTES} are allowed", text.len())
+        } else if text.contains('\0') {
+            "the value has a NUL byte, which no environment can carry".to_owned()
+        } else {
+            continue;
+        };
+        wrong.push(FieldError { field: format!("changes.{key}.value"), message });
+    }
+    if changes.len() > MAX_VARIABLES {
+        let message = format!("at most {MAX_VARIABLES} variables are allowed");
+        wrong.push(FieldError { field: "changes".to_owned(), message });
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(Error::invalid_fields(wrong)) }
+}
+
+/// Changes variables in one step and returns the env's version; nothing changed makes none.
+pub async fn change(
+    store: &Store,
+    principal: &Principal,
+    app: &AppName,
+    environment: &EnvironmentName,
+    changes: &EnvChanges,
+) -> Result<i64> {
+    principal.require(Permission::WriteEnv, Some(app))?;
+    check_values(changes)?;
+    let mut tx = store.begin().await?;
+    let row = apps::require_living(&mut tx, &principal.team, app, environment).await?;
+    let version = change_in(&mut tx, principal, app, &row, changes).await?;
+    tx.commit().await?;
+    Ok(version)
+}
+
+/// Changes variables in the caller's transaction, so that a deployment can be accepted in the same one.
+pub async fn change_in(
+    tx: &mut Tx,
+    principal: &Principal,
+    app: &AppName,
+    row: &PlacementRow,
+    changes: &EnvChanges,
+) -> Result<i64> {
+    let placement = &row.placement.id;
+    let actor = principal.actor();
+    let version = tx.change_env(&principal.team, placement, changes, &actor).await?;
+    if version == row.env_version {
+        return Ok(version);
+    }
+    if tx.env_rows(&principal.team, placement).await?.len() > MAX_VARIABLES {
+        let message = format!("an app may have at most {MAX_VARIABLES} variables");
+        return Err(Error::invalid_field("changes", message));
+    }
+    let text = format!("env of `{app}` v{version}: {}", told(changes));
+    let event = NewEventText { kind: "env.changed", text };
+    events::note_app(tx, &principal.team, (&row.placement.app, app), &actor, event).await?;
+    Ok(version)
+}
+
+/// Names what changed; never a value.
+fn told(changes: &EnvChanges) -> String {
+    let words: Vec<String> = changes
+        .iter()
+        .map(|(key, change)| match change {
+            EnvChange::Set(value) if value.secret => format!("secret {key} set"),
+            EnvChange::Set(_) => format!("{key} set"),
+            EnvChange::Unset => format!("{key} removed"),
+        })
+        .collect();
+    words.join(", ")
+}
+
+/// Returns what was changed before, the newest first; no values.
+pub async fn history(
+    store: &Store,
+    principal: &Principal,
+    app: &AppName,
+    environment: &EnvironmentName,
+    cursor: &Cursor,
+) -> Result<Vec<EnvHistoryRow>> {
+    principal.require(Permission::Read, Some(app))?;
+    let mut tx = store.read().await?;
+    let row = apps::require_placement(&mut tx, &principal.team, app, environment).await?;
+    Ok(tx.env_history(&row.placement.id, cursor).await?)
+}

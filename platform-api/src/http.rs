@@ -1,0 +1,123 @@
+//! The HTTP API: thin handlers in front of the use-cases, and the layers that every request passes.
+//!
+//! [`public_router`] serves people and clients, [`operator_router`] also tells the machine's operator about the server.
+
+mod access;
+pub mod apps;
+pub mod claim;
+pub mod cookie;
+pub mod deployments;
+pub mod devices;
+pub mod domains;
+pub mod env;
+pub mod events;
+pub mod exec;
+pub mod extract;
+mod frame;
+mod headers;
+pub mod health;
+pub mod logs;
+pub mod members;
+pub mod metrics;
+mod openapi;
+pub mod origin;
+mod paging;
+pub mod problem;
+pub mod projects;
+pub mod releases;
+mod request_id;
+pub mod scale;
+pub mod server;
+pub mod sessions;
+pub mod status;
+pub mod tasks;
+pub mod tokens;
+pub mod uploads;
+
+use std::sync::Arc;
+
+use axum::extract::DefaultBodyLimit;
+use axum::{Router, middleware};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::limit::RequestBodyLimitLayer;
+use utoipa_axum::router::OpenApiRouter;
+
+pub use extract::{Json, Path, Query, Target, TargetParams};
+pub use openapi::document as openapi;
+pub use paging::{cursor, page};
+
+use crate::error::Error;
+use crate::platform::Platform;
+
+/// What handlers get as their state.
+pub type Shared = Arc<Platform>;
+
+/// The largest JSON body, bytes.
+const BODY_LIMIT: usize = 1 << 20;
+
+/// Everything that answers within the request's deadline; streams too, because only their beginning is timed.
+fn quick_routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new()
+        .merge(server::routes())
+        .merge(claim::routes())
+        .merge(sessions::routes())
+        .merge(devices::routes())
+        .merge(tokens::routes())
+        .merge(members::routes())
+        .merge(projects::routes())
+        .merge(apps::routes())
+        .merge(scale::routes())
+        .merge(env::routes())
+        .merge(domains::routes())
+        .merge(events::routes())
+        .merge(deployments::routes())
+        .merge(releases::routes())
+        .merge(logs::routes())
+        .merge(exec::routes())
+        .merge(tasks::routes())
+        .merge(status::routes())
+}
+
+/// Everything whose request body is large and may take its time; each route sets its own limits.
+fn slow_routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new().merge(uploads::routes()).merge(uploads::listing_routes())
+}
+
+/// All routes below `/api/v1`, with their document.
+fn api(platform: &Shared) -> OpenApiRouter<Shared> {
+    let quick = quick_routes()
+        .layer(RequestBodyLimitLayer::new(BODY_LIMIT))
+        .layer(middleware::from_fn_with_state(platform.clone(), access::deadline));
+    let routes = quick
+        .merge(slow_routes().layer(DefaultBodyLimit::disable()))
+        .layer(middleware::from_fn_with_state(platform.clone(), access::only_when_claimed));
+    OpenApiRouter::with_openapi(openapi::base()).nest("/api/v1", routes)
+}
+
+/// Returns the router for people and clients; `pages` are the dashboard's.
+pub fn public_router(platform: &Shared, pages: Router) -> Router {
+    finish(platform, pages, Router::new())
+}
+
+/// Returns the router for listeners that only this machine reaches: the public one and `/metrics`.
+pub fn operator_router(platform: &Shared, pages: Router) -> Router {
+    finish(platform, pages, metrics::routes())
+}
+
+fn finish(platform: &Shared, pages: Router, more: Router<Shared>) -> Router {
+    let (api, document) = api(platform).split_for_parts();
+    api.merge(openapi::routes(&document))
+        .merge(health::routes())
+        .merge(more)
+        .with_state(platform.clone())
+        .merge(pages.layer(RequestBodyLimitLayer::new(BODY_LIMIT)))
+        .fallback(async || Error::not_found("page"))
+        .layer(CatchPanicLayer::custom(problem::of_panic))
+        .layer(middleware::from_fn(access::same_origin))
+        .layer(origin::csrf(&platform.settings))
+        .layer(middleware::from_fn_with_state(platform.clone(), headers::secure))
+        .layer(middleware::from_fn(problem::render))
+        .layer(middleware::from_fn_with_state(platform.clone(), frame::request))
+        .layer(CompressionLayer::new())
+}

@@ -1,0 +1,211 @@
+//! What handlers take: parsed once, refused as problems.
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use panda_api_types::ErrorCode;
+use panda_domain::names::{AppName, EnvironmentName};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use utoipa::openapi::Required;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::{IntoParams, PartialSchema};
+
+use super::{Shared, cookie};
+use crate::auth::{Peer, Principal};
+use crate::error::{Error, InField, Result};
+
+/// A JSON body, in or out.
+#[derive(Debug)]
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self> {
+        if !says_json(&request) {
+            return Err(Error::new(ErrorCode::InvalidRequest, "the body has to be `application/json`"));
+        }
+        let body = Bytes::from_request(request, state).await.map_err(|rejection| unreadable(&rejection))?;
+        let mut reader = serde_json::Deserializer::from_slice(&body);
+        let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+            let field = error.path().to_string();
+            let field = if field == "." { String::new() } else { field };
+            Error::invalid_field(field, without_values(&error.into_inner()))
+        })?;
+        reader.end().map_err(|error| Error::invalid_field("", without_values(&error)))?;
+        Ok(Self(value))
+    }
+}
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        axum::Json(self.0).into_response()
+    }
+}
+
+fn says_json(request: &Request) -> bool {
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+}
+
+fn unreadable(rejection: &BytesRejection) -> Error {
+    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        Error::new(ErrorCode::TooLarge, "the request's body is too large")
+    } else {
+        Error::new(ErrorCode::InvalidRequest, "the request's body ended early or can't be read")
+    }
+}
+
+/// Says what is wrong without repeating what was sent: that may be a password.
+fn without_values(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    if !text.starts_with("invalid type") && !text.starts_with("invalid value") {
+        return text;
+    }
+    let expected = text.split(", expected ").nth(1).and_then(|rest| rest.rsplit_once(" at line"));
+    match expected {
+        Some((expected, _)) => format!("has to be {expected}"),
+        None => "has a value of the wrong kind".to_owned(),
+    }
+}
+
+/// Parameters of the query.
+#[derive(Debug)]
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
+        let axum::extract::Query(value) = axum::extract::Query::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Error::new(ErrorCode::InvalidRequest, "the query has a parameter of the wrong kind"))?;
+        Ok(Self(value))
+    }
+}
+
+/// Parameters of the path. One that is no id of its kind names nothing, and is answered like what isn't there.
+#[derive(Debug)]
+pub struct Path<T>(pub T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
+        let axum::extract::Path(value) = axum::extract::Path::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Error::not_found("object"))?;
+        Ok(Self(value))
+    }
+}
+
+/// The app and the environment that a path below `/apps/{app}` means.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The app.
+    pub app: AppName,
+    /// The environment, `production` unless the query says otherwise.
+    pub environment: EnvironmentName,
+}
+
+/// What [`Target`] is made of, for the document.
+#[derive(Debug)]
+pub struct TargetParams;
+
+impl IntoParams for TargetParams {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let app = ParameterBuilder::new()
+            .name("app")
+            .parameter_in(ParameterIn::Path)
+            .required(Required::True)
+            .description(Some("The app's name."))
+            .schema(Some(String::schema()));
+        let environment = ParameterBuilder::new()
+            .name("environment")
+            .parameter_in(ParameterIn::Query)
+            .required(Required::False)
+            .description(Some("The environment's name, `production` unless given."))
+            .schema(Some(String::schema()));
+        vec![app.build(), environment.build()]
+    }
+}
+
+#[derive(Deserialize)]
+struct EnvironmentQuery {
+    environment: Option<String>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Target {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
+        let params = RawPathParams::from_request_parts(parts, state).await.map_err(|_| no_app())?;
+        let app = params.iter().find(|(name, _)| *name == "app").ok_or_else(no_app)?.1;
+        let app = app.parse().map_err(|_| no_app())?;
+        let Query(query) = Query::<EnvironmentQuery>::from_request_parts(parts, state).await?;
+        let environment = match query.environment {
+            Some(name) => name.parse::<EnvironmentName>().in_field("environment")?,
+            None => EnvironmentName::production(),
+        };
+        Ok(Self { app, environment })
+    }
+}
+
+fn no_app() -> Error {
+    Error::not_found("app")
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Peer {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
+        parts.extensions.get().copied().ok_or_else(|| Error::internal("the request has no peer"))
+    }
+}
+
+impl FromRequestParts<Shared> for Principal {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, platform: &Shared) -> Result<Self> {
+        let peer = Peer::from_request_parts(parts, platform).await?;
+        platform.attempts.allow(&peer)?;
+        let found = match parts.headers.get(header::AUTHORIZATION) {
+            Some(value) => match value.to_str().ok().and_then(bearer) {
+                Some(token) => Self::by_token(&platform.store, token).await?,
+                None => None,
+            },
+            None => match cookie::secret_of(&parts.headers) {
+                Some(secret) => Self::by_session(&platform.store, &secret).await?,
+                None => return Err(Error::unauthenticated()),
+            },
+        };
+        let Some(principal) = found else {
+            platform.attempts.failed(&peer);
+            return Err(Error::unauthenticated());
+        };
+        principal.note_use(&platform.store).await;
+        Ok(principal)
+    }
+}
+
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// The browser's own words about itself.
+#[derive(Debug)]
+pub struct UserAgent(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for UserAgent {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
+        let agent = parts.headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok());
+        Ok(Self(agent.unwrap_or("unknown").to_owned()))
+    }
+}

@@ -1,0 +1,39 @@
+//! The outermost layer: gives a request its id and its peer, times it, counts it and writes its one log line.
+
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use tracing::{Instrument, info, info_span};
+
+use super::Shared;
+use super::request_id::{HEADER, RequestId};
+use crate::auth::Peer;
+
+pub(super) async fn request(State(platform): State<Shared>, mut request: Request, next: Next) -> Response {
+    let peer = Peer::of(request.headers(), request.extensions(), platform.settings.edge_secret.as_ref());
+    let id = RequestId::of(request.headers(), &peer, platform.store.ids());
+    request.extensions_mut().insert(id.clone());
+    request.extensions_mut().insert(peer);
+    let method = request.method().clone();
+    // The template, never the path: a path or a query may carry names, codes and secrets.
+    let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
+
+    let span = info_span!("request", request.id = %id);
+    let started = Instant::now();
+    let mut response = next.run(request).instrument(span).await;
+    let took = started.elapsed();
+
+    let status = response.status().as_u16();
+    response.headers_mut().insert(HEADER, id.header());
+    platform.metrics.request(&method, &route, status, took);
+    info!(
+        request.id = %id,
+        http.status = status,
+        peer = %peer,
+        took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        "{method} {route} gave {status}"
+    );
+    response
+}

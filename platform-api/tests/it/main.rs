@@ -1,0 +1,15 @@
+//! The HTTP API through its real router: SQLite by default, PostgreSQL when `PANDA_TEST_POSTGRES` names one.
+
+mod apps;
+mod bodies;
+mod claim;
+mod csrf;
+mod devices;
+mod domains;
+mod env;
+mod events;
+mod frame;
+mod routes;
+mod scale;
+mod sessions;
+mod tokens;

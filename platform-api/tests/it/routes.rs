@@ -1,0 +1,159 @@
+//! Every route of the document × every kind of asker. A route that isn't listed here fails the test.
+
+use std::collections::BTreeSet;
+
+use panda_test_support::panda::{Answer, Client, TestPanda};
+use serde_json::{Value, json};
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Needs {
+    /// Anybody may ask.
+    Nothing,
+    /// A login, and about the asker alone.
+    Login,
+    /// Reading.
+    Read,
+    /// More than a read-only token has.
+    Write,
+}
+use Needs::{Login, Nothing, Read, Write};
+
+/// Method, path below `/api/v1`, what it needs, a body that would be fine.
+fn table() -> Vec<(&'static str, &'static str, Needs, Value)> {
+    let none = Value::Null;
+    let env = json!({ "changes": { "A": { "value": "1" } }, "deploy": false });
+    let approval = json!({ "user_code": "BCDF-GHJK", "approve": true });
+    vec![
+        ("GET", "/server", Nothing, none.clone()),
+        ("POST", "/claim", Nothing, json!({ "claim_token": "x", "email": "a@b.cd", "password": "a decent one" })),
+        ("POST", "/login", Nothing, json!({ "email": "a@b.cd", "password": "x" })),
+        ("POST", "/device/code", Nothing, json!({ "client_name": "x" })),
+        ("POST", "/device/token", Nothing, json!({ "device_code": "x" })),
+        ("POST", "/device/approve", Write, approval),
+        ("POST", "/logout", Login, none.clone()),
+        ("GET", "/whoami", Login, none.clone()),
+        ("POST", "/password", Write, json!({ "current": "x", "new": "another decent one" })),
+        ("GET", "/sessions", Write, none.clone()),
+        ("DELETE", "/sessions/{id}", Write, none.clone()),
+        ("GET", "/tokens", Read, none.clone()),
+        ("POST", "/tokens", Write, json!({ "name": "x", "scope": "read" })),
+        ("DELETE", "/tokens/{id}", Write, none.clone()),
+        ("GET", "/members", Read, none.clone()),
+        ("GET", "/projects", Read, none.clone()),
+        ("GET", "/events", Read, none.clone()),
+        ("GET", "/apps", Read, none.clone()),
+        ("POST", "/apps", Write, json!({ "name": "made-by-walk" })),
+        ("GET", "/apps/{app}", Read, none.clone()),
+        ("DELETE", "/apps/{app}", Write, none.clone()),
+        ("PATCH", "/apps/{app}/scale", Write, json!({ "replicas": { "web": 1 } })),
+        ("GET", "/apps/{app}/env", Read, none.clone()),
+        ("PATCH", "/apps/{app}/env", Write, env),
+        ("GET", "/apps/{app}/env/history", Read, none.clone()),
+        ("GET", "/apps/{app}/domains", Read, none.clone()),
+        ("POST", "/apps/{app}/domains", Write, json!({ "host": "walk.example" })),
+        ("POST", "/apps/{app}/domains/{host}/verify", Write, none.clone()),
+        ("DELETE", "/apps/{app}/domains/{host}", Write, none.clone()),
+        ("GET", "/apps/{app}/events", Read, none),
+    ]
+}
+
+async fn ask(client: &Client, method: &str, path: &str, body: &Value, app: &str, id: &str) -> Answer {
+    let filled = path.replace("{app}", app).replace("{host}", "www.ann.example").replace("{id}", id);
+    let filled = filled.replace("{n}", "1");
+    let kind = (!body.is_null()).then_some("application/json");
+    let bytes = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+    let answer = client.send(method, &format!("/api/v1{filled}"), kind, bytes).await;
+    if answer.status >= 400 {
+        assert_eq!(answer.header("content-type"), "application/problem+json", "{method} {path}");
+        assert_eq!(answer.json["instance"].as_str(), Some(answer.header("x-request-id")), "{method} {path}");
+    }
+    answer
+}
+
+#[tokio::test]
+async fn the_table_lists_every_route_of_the_document() {
+    let (panda, _) = TestPanda::claimed().await;
+    let document = panda.anonymous().get("/api/openapi.json").await.json;
+    let mut documented = BTreeSet::new();
+    for (path, methods) in document["paths"].as_object().expect("there are paths") {
+        for (method, spec) in methods.as_object().expect("a path has methods") {
+            if spec["responses"].is_object() {
+                documented.insert(format!("{} {path}", method.to_uppercase()));
+            }
+        }
+    }
+    let listed: BTreeSet<_> =
+        table().iter().map(|(method, path, ..)| format!("{method} /api/v1{path}")).collect();
+    assert_eq!(documented, listed);
+}
+
+#[tokio::test]
+async fn nobody_and_ended_logins_get_nowhere() {
+    let (panda, ann) = TestPanda::claimed().await;
+    ann.post("/api/v1/apps", json!({ "name": "shop" })).await;
+    let revoked = ann.token("revoked", "full").await;
+    let id = ann.get("/api/v1/tokens").await.json["items"][0]["id"].as_str().expect("an id").to_owned();
+    ann.delete(&format!("/api/v1/tokens/{id}")).await;
+    let expired = ann.token("expired", "full").await;
+    panda.clock.advance(std::time::Duration::from_secs(91 * 24 * 3600));
+    let askers = [
+        ("nobody", panda.anonymous()),
+        ("revoked", revoked.from_ip("198.51.100.20")),
+        ("expired", expired.from_ip("198.51.100.21")),
+        ("stale cookie", ann.from_ip("198.51.100.22")),
+    ];
+    for (who, asker) in askers {
+        for (method, path, needs, body) in table() {
+            if needs == Nothing {
+                continue;
+            }
+            let answer = ask(&asker, method, path, &body, "shop", "x").await;
+            assert_eq!((answer.status, answer.code()), (401, "unauthenticated"), "{who}: {method} {path}");
+        }
+    }
+    let untouched = panda.generation("shop").await;
+    assert_eq!(untouched, 0);
+}
+
+#[tokio::test]
+async fn another_teams_things_look_like_nothing() {
+    let (panda, ann) = TestPanda::claimed().await;
+    ann.post("/api/v1/apps", json!({ "name": "shop" })).await;
+    ann.post("/api/v1/apps/shop/domains", json!({ "host": "www.ann.example" })).await;
+    let session = ann.get("/api/v1/sessions").await.json["items"][0]["id"].clone();
+    let token = ann.post("/api/v1/tokens", json!({ "name": "ci", "scope": "full" })).await.json["token"]["id"].clone();
+    let bob = panda.other_team("bob@example.org").await;
+    for (method, path, needs, body) in table() {
+        if needs == Nothing || !path.contains('{') {
+            continue;
+        }
+        let id = if path.starts_with("/sessions") { &session } else { &token };
+        let theirs = ask(&bob, method, path, &body, "shop", id.as_str().expect("an id")).await;
+        assert_eq!((theirs.status, theirs.code()), (404, "not-found"), "{method} {path}: {}", theirs.text);
+        let id = if path.starts_with("/sessions") { "ses_" } else { "tok_" };
+        let nothing = ask(&bob, method, path, &body, "never-was", &format!("{id}{:026}", 0)).await;
+        assert_eq!(theirs.without_instance(), nothing.without_instance(), "{method} {path}");
+    }
+    assert_eq!(ann.get("/api/v1/apps/shop").await.json["state"], "idle");
+}
+
+#[tokio::test]
+async fn a_read_only_token_changes_nothing() {
+    let (panda, ann) = TestPanda::claimed().await;
+    ann.post("/api/v1/apps", json!({ "name": "shop" })).await;
+    ann.post("/api/v1/apps/shop/domains", json!({ "host": "www.ann.example" })).await;
+    let other = ann.post("/api/v1/tokens", json!({ "name": "ci", "scope": "full" })).await.json["token"]["id"].clone();
+    let reader = ann.token("reader", "read").await;
+    // `/logout` ends the token itself, so it comes last.
+    let (last, walk): (Vec<_>, Vec<_>) = table().into_iter().partition(|(_, path, ..)| *path == "/logout");
+    for (method, path, needs, body) in walk.into_iter().chain(last) {
+        let answer = ask(&reader, method, path, &body, "shop", other.as_str().expect("an id")).await;
+        match needs {
+            Write => assert_eq!((answer.status, answer.code()), (403, "forbidden"), "{method} {path}"),
+            Read => assert_eq!(answer.status, 200, "{method} {path}: {}", answer.text),
+            Login | Nothing => assert_ne!(answer.status, 403, "{method} {path}"),
+        }
+    }
+    assert_eq!(ann.get("/api/v1/apps/made-by-walk").await.status, 404);
+    assert_eq!(panda.generation("shop").await, 0);
+}
