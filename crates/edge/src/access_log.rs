@@ -106,6 +106,7 @@ impl AccessLog {
 
 /// Escapes what JSON lets through and terminals obey: DEL, and the controls from U+0080 to U+009F.
 fn escape_rest(line: &mut Vec<u8>) {
+    use std::fmt::Write as _;
     let is_c1 = |pair: &[u8]| pair[0] == 0xc2 && pair[1] < 0xa0;
     if !line.contains(&0x7f) && !line.windows(2).any(is_c1) {
         return;
@@ -114,7 +115,7 @@ fn escape_rest(line: &mut Vec<u8>) {
     let mut escaped = String::with_capacity(line.len() + 16);
     for letter in text.chars() {
         if letter.is_control() {
-            escaped.push_str(&format!("\\u{:04x}", u32::from(letter)));
+            let _ = write!(escaped, "\\u{:04x}", u32::from(letter));
         } else {
             escaped.push(letter);
         }

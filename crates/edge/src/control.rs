@@ -28,7 +28,7 @@ use crate::registry::{Invalid, Registry};
 use crate::shared::Shared;
 
 const BODY_LIMIT_BYTES: usize = 256 << 20;
-const CALL_DEADLINE: Duration = Duration::from_secs(60);
+const CALL_DEADLINE: Duration = Duration::from_mins(1);
 
 /// What the control side owns.
 pub(crate) struct Control {
@@ -294,17 +294,16 @@ async fn answer(
 async fn change(control: Arc<Control>, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let is_patch = *request.method() == Method::PATCH;
     let body = Limited::new(request.into_body(), BODY_LIMIT_BYTES).collect();
-    let body = match tokio::time::timeout(CALL_DEADLINE, body).await {
-        Ok(Ok(body)) => body.to_bytes(),
-        _ => {
-            let generation = control.generation();
-            return problem(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "too-large",
-                "the change didn't arrive whole".to_owned(),
-                generation,
-            );
-        }
+    let body = if let Ok(Ok(body)) = tokio::time::timeout(CALL_DEADLINE, body).await {
+        body.to_bytes()
+    } else {
+        let generation = control.generation();
+        return problem(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too-large",
+            "the change didn't arrive whole".to_owned(),
+            generation,
+        );
     };
     let work = {
         let control = Arc::clone(&control);

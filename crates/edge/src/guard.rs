@@ -30,11 +30,11 @@ pub(crate) struct Subject<'a> {
 }
 
 /// Checks a request's head. `received` are the bytes it was parsed from, as far as they are known.
-pub(crate) fn check<'a>(
-    parts: &'a Parts,
+pub(crate) fn check(
+    parts: &Parts,
     is_websocket_connect: bool,
     received: impl FnOnce(&dyn Fn(&[u8]) -> bool) -> bool,
-) -> Result<Subject<'a>, Refusal> {
+) -> Result<Subject<'_>, Refusal> {
     let is_h2 = parts.version == Version::HTTP_2;
     if parts.method == Method::CONNECT && !is_websocket_connect {
         return Err(Refusal { status: StatusCode::METHOD_NOT_ALLOWED, reason: "CONNECT isn't served" });

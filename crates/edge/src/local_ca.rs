@@ -16,11 +16,11 @@ use zeroize::Zeroizing;
 
 use crate::protocol::KeyPem;
 
-const DAY: Duration = Duration::from_secs(24 * 3600);
-const AUTHORITY_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+const DAY: Duration = Duration::from_hours(24);
+const AUTHORITY_LIFE: Duration = Duration::from_hours(87600);
 
 /// How long a leaf is valid: just under what browsers accept.
-pub const LEAF_LIFE: Duration = Duration::from_secs(397 * 24 * 3600);
+pub const LEAF_LIFE: Duration = Duration::from_hours(9528);
 
 /// Says what the local CA tried and on what.
 #[derive(Debug, thiserror::Error)]
@@ -121,7 +121,7 @@ impl LocalCa {
     fn leaf(&self, hosts: &[String], now: SystemTime) -> Result<Leaf, rcgen::Error> {
         let expires_at = now + LEAF_LIFE - DAY;
         let mut params = CertificateParams::new(hosts.to_vec())?;
-        params.not_before = (now - Duration::from_secs(3600)).into();
+        params.not_before = (now - Duration::from_hours(1)).into();
         params.not_after = expires_at.into();
         params.distinguished_name = rcgen::DistinguishedName::new();
         let common_name = hosts.first().map_or("panda", String::as_str);
@@ -158,7 +158,7 @@ impl LocalCa {
     ) -> Result<Self, LocalCaError> {
         let fail = |source| LocalCaError::Authority { path: certificate_path.to_owned(), source };
         let mut params = CertificateParams::default();
-        params.not_before = (now - Duration::from_secs(3600)).into();
+        params.not_before = (now - Duration::from_hours(1)).into();
         params.not_after = (now + AUTHORITY_LIFE).into();
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, name);

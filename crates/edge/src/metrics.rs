@@ -105,6 +105,9 @@ impl AppStats {
     }
 }
 
+/// Name, help, kind, and where the value is.
+type Field = (&'static str, &'static str, &'static str, fn(&AppUsage) -> u64);
+
 /// Writes the counters in Prometheus' text format.
 pub(crate) fn exposition(status: &Status, apps: &[Arc<AppStats>]) -> String {
     let mut out = String::with_capacity(4096);
@@ -127,7 +130,7 @@ pub(crate) fn exposition(status: &Status, apps: &[Arc<AppStats>]) -> String {
         .filter(|usage| usage.answered() + usage.aborted + usage.active + usage.held > 0)
         .collect();
     requests(&mut out, &apps);
-    let fields: [(&str, &str, &str, fn(&AppUsage) -> u64); 8] = [
+    let fields: [Field; 8] = [
         ("panda_edge_aborted_total", "Requests whose client left.", "counter", |app| app.aborted),
         ("panda_edge_received_bytes_total", "Bytes of request bodies.", "counter", |app| app.bytes_in),
         ("panda_edge_sent_bytes_total", "Bytes of response bodies.", "counter", |app| app.bytes_out),

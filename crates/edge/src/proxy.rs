@@ -115,7 +115,7 @@ fn find(
     let open = |stats: &Arc<_>, route: &str| {
         let log = worker.shared.log.as_ref().map(|log| {
             let mut entry = entry(watch, parts, subject, path);
-            entry.route = route.to_owned();
+            route.clone_into(&mut entry.route);
             let stats: &Arc<crate::metrics::AppStats> = stats;
             entry.app = stats.app.to_string();
             Box::new((log.clone(), entry))
@@ -207,13 +207,14 @@ impl Attempt<'_> {
             let pooled = if again { None } else { self.worker.pool.take(&instance) };
             let mut connection = match pooled {
                 Some(connection) => connection,
-                None => match self.connect(&route, &instance).await {
-                    Ok(connection) => connection,
-                    Err(()) => {
+                None => {
+                    if let Ok(connection) = self.connect(&route, &instance).await {
+                        connection
+                    } else {
                         tried = Some(instance.uid);
                         continue;
                     }
-                },
+                }
             };
             hold = None;
             self.encode_head(&mut connection);
@@ -260,7 +261,7 @@ impl Attempt<'_> {
         match hold {
             None => {
                 *hold =
-                    Some(Hold::begin(&self.worker.shared, &route.stats, self.worker.index, &route.options)?)
+                    Some(Hold::begin(&self.worker.shared, &route.stats, self.worker.index, &route.options)?);
             }
             Some(hold) => hold.wait(again_in).await?,
         }

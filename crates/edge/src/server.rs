@@ -103,11 +103,12 @@ pub struct Edge {
     workers: Vec<JoinHandle<io::Result<()>>>,
     control: Vec<tokio::task::JoinHandle<()>>,
     log: Option<JoinHandle<()>>,
-    _sockets: [SocketFile; 2],
+    sockets_on_disk: [SocketFile; 2],
 }
 
 impl Edge {
     /// Loads the last snapshot, then begins to accept.
+    #[expect(clippy::unused_async, reason = "it needs a runtime around it, which the signature says")]
     pub async fn start(config: EdgeConfig) -> Result<Self, StartError> {
         let workers = config.workers.max(1);
         let (disk, loaded) = Disk::open(&config.state_dir)?;
@@ -163,7 +164,7 @@ impl Edge {
             workers: threads,
             control: tasks,
             log: log_thread,
-            _sockets: [SocketFile::new(&config.control), SocketFile::new(&handover_path)],
+            sockets_on_disk: [SocketFile::new(&config.control), SocketFile::new(&handover_path)],
         })
     }
 
@@ -184,10 +185,10 @@ impl Edge {
 
     /// Stops accepting, ends what was begun within the drain limit, and returns.
     pub async fn stop(self) {
-        let Self { shared, workers, control, log, _sockets, .. } = self;
+        let Self { shared, workers, control, log, sockets_on_disk, .. } = self;
         shared.draining.store(true, Relaxed);
         shared.stop.cancel();
-        drop(_sockets);
+        drop(sockets_on_disk);
         for task in control {
             let _ = task.await;
         }

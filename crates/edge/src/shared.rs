@@ -38,12 +38,12 @@ impl Default for Limits {
         Self {
             header_timeout: Duration::from_secs(10),
             keep_alive: Duration::from_secs(75),
-            write_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_mins(1),
             head_bytes: 32 << 10,
             connections: 50_000,
             held: 10_000,
             drain_grace: Duration::from_secs(3),
-            drain_limit: Duration::from_secs(60),
+            drain_limit: Duration::from_mins(1),
         }
     }
 }

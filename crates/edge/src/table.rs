@@ -108,10 +108,12 @@ impl Table {
     }
 }
 
+type Shard<T> = HashMap<Box<str>, T>;
+
 /// A map from host names, wildcards included, that is cheap to clone and to change a little.
 #[derive(Clone)]
 pub(crate) struct HostMap<T> {
-    shards: Arc<[Arc<HashMap<Box<str>, T>>]>,
+    shards: Arc<[Arc<Shard<T>>]>,
 }
 
 impl<T> Default for HostMap<T> {

@@ -33,6 +33,7 @@ pub(crate) enum BodyError {
 }
 
 /// What the edge answers with.
+#[expect(clippy::large_enum_variant, reason = "most answers are an instance's; boxing it costs each of them")]
 pub(crate) enum AnswerBody {
     /// A page of our own.
     Own { text: Option<Bytes>, _account: Option<Account> },

@@ -106,9 +106,8 @@ impl Sending {
         }
         let Some(upload) = upload.filter(|_| !self.uploaded) else { return Ok(()) };
         match upload.poll_send(cx, &mut connection.stream) {
-            Poll::Ready(Ok(())) => self.uploaded = true,
             // An instance may answer and close before it read everything: its answer decides.
-            Poll::Ready(Err(UploadError::Instance(_))) => self.uploaded = true,
+            Poll::Ready(Ok(()) | Err(UploadError::Instance(_))) => self.uploaded = true,
             Poll::Ready(Err(error)) => return Err(Failure::Upload(error)),
             Poll::Pending => {}
         }

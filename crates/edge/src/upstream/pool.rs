@@ -31,6 +31,10 @@ impl Hasher for CountedKey {
 }
 
 /// Connections that wait for their next exchange.
+#[expect(
+    clippy::vec_box,
+    reason = "a connection keeps its box through every exchange; moving it would copy it"
+)]
 #[derive(Default)]
 pub(crate) struct Pool {
     idle: RefCell<HashMap<u64, Vec<Box<Connection>>, BuildHasherDefault<CountedKey>>>,

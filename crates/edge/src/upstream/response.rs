@@ -151,8 +151,7 @@ impl Reading {
             || status == StatusCode::NO_CONTENT
             || status == StatusCode::NOT_MODIFIED;
         let framing = match (self.chunked, self.length) {
-            (Some(_), Some(_)) => return Err(HeadError::Ambiguous),
-            (Some(false), _) => return Err(HeadError::Ambiguous),
+            (Some(_), Some(_)) | (Some(false), _) => return Err(HeadError::Ambiguous),
             (Some(true), _) if !self.is_11 => return Err(HeadError::Ambiguous),
             _ if bodyless => Framing::Length(0),
             (Some(true), None) => Framing::Chunked(Decoder::Size),

@@ -1,6 +1,7 @@
 //! An edge, an upstream that tells what it saw, and clients that send exactly what they are told.
 
 use std::convert::Infallible;
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -187,7 +188,7 @@ async fn tell(name: &'static str, mut request: Request<Incoming>) -> Answer {
         _ => {
             let mut text = format!("{name} {} {}\n", request.method(), request.uri());
             for (key, value) in request.headers() {
-                text.push_str(&format!("{key}: {}\n", value.to_str().unwrap()));
+                let _ = writeln!(text, "{key}: {}", value.to_str().unwrap());
             }
             Ok(Response::new(full(text)))
         }
