@@ -35,7 +35,8 @@ impl Driver {
     }
 }
 
-fn engine(info: &SystemInfo) -> Vec<Check> {
+/// Looks at what the engine tells about itself.
+pub(crate) fn engine(info: &SystemInfo) -> Vec<Check> {
     let version = info.server_version.clone().unwrap_or_default();
     let driver = info.driver.clone().unwrap_or_default();
     let v2 = info.cgroup_version == Some(SystemInfoCgroupVersionEnum::_2);

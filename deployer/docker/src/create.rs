@@ -17,6 +17,7 @@ use panda_domain::names::ProcessName;
 
 use crate::environments::network_name;
 use crate::labels::{self, Facts};
+pub(crate) use hash::whole as hash_whole;
 pub(crate) use harden::{is_root, refuse_root};
 
 /// What the host decides about every container.
@@ -207,7 +208,8 @@ fn common(
     }
 }
 
-fn rotation() -> HostConfigLogConfig {
+/// Returns how the engine rotates a container's log.
+pub(crate) fn rotation() -> HostConfigLogConfig {
     let config = [("max-size", "10m"), ("max-file", "5")].map(|(k, v)| (k.to_owned(), v.to_owned()));
     HostConfigLogConfig { typ: Some("json-file".to_owned()), config: Some(HashMap::from(config)) }
 }

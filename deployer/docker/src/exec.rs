@@ -20,6 +20,8 @@ use crate::runtime::Driver;
 
 /// How often the end of a command is looked for once its output has ended.
 const LOOK: Duration = Duration::from_millis(50);
+/// How long after the end of a task its last output may take to arrive.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How many sizes may wait.
 const SIZES: usize = 8;
 
@@ -68,23 +70,31 @@ impl Driver {
         let container = self.task_container(key).await?;
         let container =
             container.ok_or_else(|| RuntimeError::NotFound { what: format!("task `{}`", key.task) })?;
+        // An ended task has nothing to stream: the engine would keep the line open for ever.
+        let runs = self.task_status(key).await? == TaskStatus::Running;
         let options = AttachContainerOptions {
             detach_keys: None,
             logs: true,
-            stream: true,
-            stdin: true,
+            stream: runs,
+            stdin: runs,
             stdout: true,
             stderr: true,
         };
         let call = self.engine.docker.attach_container(&container, Some(options));
         let attached = self.engine.call(format!("attach to task `{}`", key.task), call).await?;
         let resize = self.resizer(Terminal::Task(container), size);
-        let (driver, key) = (self.clone(), key.clone());
+        let exit = |driver: Self, key: TaskKey| async move { driver.task_exit(&key).await };
+        let over = exit(self.clone(), key.clone());
+        // One that ends between the look and the attachment leaves the line open too.
+        let over = async move {
+            let _ = over.await;
+            tokio::time::sleep(LAST_WORDS).await;
+        };
         Ok(ExecSession {
             input: attached.input,
-            output: streams(attached.output),
+            output: streams(attached.output).take_until(Box::pin(over)).boxed(),
             resize,
-            exit: Box::pin(async move { driver.task_exit(&key).await }),
+            exit: Box::pin(exit(self.clone(), key.clone())),
         })
     }
 

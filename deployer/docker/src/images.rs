@@ -98,12 +98,14 @@ pub(crate) async fn resolve(
     Ok(ResolvedImage { digest, exposed, user: config.user.unwrap_or_default() })
 }
 
-async fn inspect(engine: &Engine, reference: &str) -> RuntimeResult<Option<ImageInspect>> {
+/// Returns what the engine knows about an image, `None` when it doesn't have it.
+pub(crate) async fn inspect(engine: &Engine, reference: &str) -> RuntimeResult<Option<ImageInspect>> {
     let doing = format!("look for image `{reference}`");
     absent(engine.call(doing, engine.docker.inspect_image(reference)).await)
 }
 
-async fn pull(
+/// Pulls an image.
+pub(crate) async fn pull(
     engine: &Engine,
     limit: Duration,
     reference: &str,

@@ -15,8 +15,13 @@ pub(crate) fn of(body: &ContainerCreateBody) -> String {
     if let Some(config) = &mut body.host_config {
         (config.memory, config.memory_swap, config.nano_cpus) = (None, None, None);
     }
+    whole(&body)
+}
+
+/// Hashes a request with everything in it.
+pub(crate) fn whole(body: &ContainerCreateBody) -> String {
     let mut text = String::new();
-    canonical(&serde_json::to_value(&body).expect("a create request is plain data"), &mut text);
+    canonical(&serde_json::to_value(body).expect("a create request is plain data"), &mut text);
     let mut hex = String::with_capacity(64);
     for byte in Sha256::digest(text.as_bytes()) {
         write!(hex, "{byte:02x}").expect("a string takes all that is written");

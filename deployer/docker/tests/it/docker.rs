@@ -13,6 +13,7 @@ use panda_docker::{DockerConfig, DockerRuntime};
 use panda_domain::clock::Clock;
 use panda_domain::ids::{IdSource, JobId};
 use panda_test_support::runtime_conformance::{App, Harness};
+use panda_test_support::skip::skip;
 use tempfile::TempDir;
 
 panda_test_support::runtime_contracts!(harness);
@@ -34,7 +35,7 @@ struct Bench {
 impl Bench {
     fn new() -> Option<Self> {
         let Ok(socket) = std::env::var("PANDA_TEST_DOCKER") else {
-            skipped("docker-runtime", "PANDA_TEST_DOCKER names no Docker engine");
+            skip("docker-runtime", "PANDA_TEST_DOCKER names no Docker engine");
             return None;
         };
         let folder = Arc::new(tempfile::tempdir().expect("a temporary folder"));
@@ -91,16 +92,5 @@ impl Bench {
             ids,
             manual: None,
         })
-    }
-}
-
-/// Says loudly that a test didn't run, and notes it for the run's summary.
-fn skipped(name: &str, reason: &str) {
-    eprintln!("SKIPPED {name}: {reason}");
-    if let Ok(path) = std::env::var("PANDA_TEST_SKIPS") {
-        use std::io::Write as _;
-        let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
-        let noted = file.and_then(|mut file| writeln!(file, "{name}\t{reason}"));
-        noted.expect("the list of skips can be written");
     }
 }
