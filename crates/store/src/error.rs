@@ -130,6 +130,12 @@ pub enum StoreError {
     /// A backup's passphrase is wrong.
     #[error("the passphrase does not open this backup")]
     WrongPassphrase,
+    /// A backup's key would be badly kept.
+    #[error("the passphrase is shorter than {shortest} characters")]
+    WeakPassphrase {
+        /// The shortest that is taken, characters.
+        shortest: usize,
+    },
     /// A backup file is damaged or not one at all.
     #[error("backup `{path}` {problem}", path = path.display())]
     BadBackup {

@@ -93,6 +93,11 @@ impl Keyring {
         Ok(Self { key: Arc::new(key), source: KeySource::File(path.to_owned()) })
     }
 
+    /// Wraps a key that is known before its file is written.
+    pub(crate) fn in_memory(key: KeyBytes, source: KeySource) -> Self {
+        Self { key: Arc::new(key), source }
+    }
+
     /// Returns where the key came from.
     pub fn source(&self) -> &KeySource {
         &self.source

@@ -1,6 +1,6 @@
 //! Which schema a database has, and bringing it up to date.
 
-use sqlx::migrate::Migrator;
+use sqlx::migrate::{MigrateError, Migrator};
 
 use crate::error::{Result, StoreError};
 use crate::store::{Pools, Store};
@@ -16,29 +16,57 @@ fn postgres_migrations() -> Migrator {
     sqlx::migrate!("../../migrations/postgres")
 }
 
+/// Returns the newest schema that this program knows.
+pub(crate) fn known() -> i64 {
+    sqlite_migrations().iter().map(|migration| migration.version).max().unwrap_or(0)
+}
+
+/// Leaves out what is newer than `version`, and doesn't mind what the database has beyond.
+fn up_to(all: Migrator, version: i64) -> Migrator {
+    let wanted = all.iter().filter(|migration| migration.version <= version).cloned().collect();
+    let mut migrations = Migrator::with_migrations(wanted);
+    migrations.set_ignore_missing(true);
+    migrations
+}
+
 impl Store {
     /// Brings the schema up to date, and makes the first data key of a new installation. Safe to call at each
     /// start; servers that start together do it one after the other.
     pub async fn migrate(&self) -> Result<()> {
         self.check_schema().await?;
+        self.migrate_to(i64::MAX).await?;
+        self.ensure_data_key().await?;
+        self.note_installation().await
+    }
+
+    /// Runs the migrations up to `version`, and no more.
+    pub(crate) async fn migrate_to(&self, version: i64) -> Result<()> {
         let migrated = match &self.inner.pools {
             Pools::Sqlite(pools) => {
-                let mut migrations = sqlite_migrations();
-                migrations.set_ignore_missing(true).run(pools.writer()).await
+                let migrations = up_to(sqlite_migrations(), version);
+                let acquired = pools.writer().acquire().await;
+                let mut connection = acquired.map_err(|e| StoreError::from_sqlx("migrate the schema", e))?;
+                migrations.run_direct(None, &mut *connection, false).await
             }
             Pools::Postgres(pool) => {
-                let mut migrations = postgres_migrations();
-                migrations.set_ignore_missing(true).run_direct(None, &mut pool.patient().await?, false).await
+                let migrations = up_to(postgres_migrations(), version);
+                migrations.run_direct(None, &mut pool.patient().await?, false).await
             }
         };
         migrated.map_err(|error| match error {
-            sqlx::migrate::MigrateError::Execute(error) => StoreError::from_sqlx("migrate the schema", error),
+            MigrateError::Execute(error) => StoreError::from_sqlx("migrate the schema", error),
             other => {
                 StoreError::Internal { what: "migrate the schema".to_owned(), source: Some(Box::new(other)) }
             }
-        })?;
-        self.ensure_data_key().await?;
-        self.note_installation().await
+        })
+    }
+
+    /// Returns the newest migration that the database has.
+    pub(crate) async fn schema_version(&self) -> Result<i64> {
+        let mut tx = self.read().await?;
+        let row =
+            tx.sql("_sqlx_migrations", "select max(version) as version from _sqlx_migrations").one().await?;
+        Ok(row.opt_int("version")?.unwrap_or(0))
     }
 
     /// Refuses a schema that a newer program made, unless that program says that this one still works with it.
@@ -50,7 +78,7 @@ impl Store {
         let found =
             tx.sql("_sqlx_migrations", "select max(version) as version from _sqlx_migrations").one().await?;
         let found = found.opt_int("version")?.unwrap_or(0);
-        let known = sqlite_migrations().iter().map(|m| m.version).max().unwrap_or(0);
+        let known = known();
         if found <= known {
             return Ok(());
         }

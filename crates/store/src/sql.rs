@@ -172,10 +172,6 @@ macro_rules! readers {
 }
 
 impl Row {
-    pub(crate) fn new(table: &'static str, inner: EitherRow) -> Self {
-        Self { table, inner }
-    }
-
     readers! {
         text -> String;
         opt_text -> Option<String>;

@@ -74,6 +74,14 @@ impl TestStore {
         self.folder.path()
     }
 
+    /// Lets go of the store, so that it can be opened anew: returns how, where its key lies, and what removes all of it
+    /// when dropped.
+    pub fn release(self) -> (StoreConfig, PathBuf, Remains) {
+        let Self { store, config, key_file, folder, database, .. } = self;
+        drop(store);
+        (config, key_file, Remains { folder, _database: database })
+    }
+
     /// Runs any SQL on the database, past everything that the store checks.
     pub async fn tamper(&self, sql: &str) {
         let sql = sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned()));
@@ -91,6 +99,38 @@ impl TestStore {
                 connection.close().await.expect("close");
             }
         }
+    }
+}
+
+/// Somebody who writes into a SQLite file past the server, and takes long.
+pub struct OtherWriter(sqlx::SqliteConnection);
+
+impl OtherWriter {
+    /// Begins to write: nobody else can until [`OtherWriter::end`].
+    pub async fn begin(path: &Path) -> Self {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+        let mut connection = sqlx::SqliteConnection::connect_with(&options).await.expect("connect");
+        connection.execute("begin immediate").await.expect("begin to write");
+        Self(connection)
+    }
+
+    /// Ends it.
+    pub async fn end(mut self) {
+        self.0.execute("rollback").await.expect("roll back");
+        self.0.close().await.expect("close");
+    }
+}
+
+/// Removes what a [`TestStore`] left when it is dropped.
+pub struct Remains {
+    folder: TempDir,
+    _database: Option<Database>,
+}
+
+impl Remains {
+    /// Returns the folder.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
     }
 }
 

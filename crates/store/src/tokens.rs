@@ -122,6 +122,13 @@ impl Tx {
         self.sql("tokens", sql).bind(team).bind(page.before_id()?).bind(page.limit()).list(read).await
     }
 
+    /// Returns one token of a team.
+    pub async fn token(&mut self, team: &TeamId, id: &TokenId) -> Result<Option<TokenRow>> {
+        let sql = "select id, team_id, user_id, name, scope, created_at, expires_at, last_used_at from tokens
+            where team_id = $1 and id = $2";
+        self.sql("tokens", sql).bind(team).bind(id).optional().await?.map(|row| read(&row)).transpose()
+    }
+
     /// Revokes a token. Returns false if the team has no such token.
     pub async fn delete_token(&mut self, team: &TeamId, id: &TokenId) -> Result<bool> {
         self.sql("tokens", "delete from tokens where team_id = $1 and id = $2")

@@ -1,0 +1,13 @@
+//! The store through its public door, on SQLite always, on PostgreSQL where there is one.
+#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+
+mod accounts;
+mod apps;
+mod backups;
+mod blobs;
+mod deploys;
+mod env;
+mod jobs;
+mod keys;
+mod sqlite;
+mod support;
