@@ -98,7 +98,8 @@ impl Prober {
     /// Starts to send `rate` requests a second, on a thread of its own.
     pub fn start(target: &Target, rate: u32) -> anyhow::Result<Self> {
         let (kept, fresh) = (client(target, true)?, client(target, false)?);
-        let (stop, samples, begun) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())), Instant::now());
+        let (stop, samples, begun) =
+            (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())), Instant::now());
         let (url, gap) = (target.url.clone(), Duration::from_secs(1) / rate.max(1));
         let (ending, list) = (stop.clone(), samples.clone());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -126,10 +127,15 @@ impl Prober {
         let answer = Outcome::Answered(body.to_owned());
         loop {
             let seen = self.so_far();
-            if let Some(sample) = seen.samples.iter().find(|sample| sample.sent >= from && sample.outcome == answer) {
+            if let Some(sample) =
+                seen.samples.iter().find(|sample| sample.sent >= from && sample.outcome == answer)
+            {
                 return Ok(sample.sent);
             }
-            anyhow::ensure!(self.now() < from + deadline, "`{body}` didn't answer within {deadline:?}\n{seen}");
+            anyhow::ensure!(
+                self.now() < from + deadline,
+                "`{body}` didn't answer within {deadline:?}\n{seen}"
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -194,7 +200,11 @@ async fn ask(client: &Client, url: &str) -> Outcome {
     match whole.await {
         Ok((status, body)) => {
             let body: String = body.trim().chars().take(REMEMBERED).collect();
-            if status.is_success() { Outcome::Answered(body) } else { Outcome::Refused(status.as_u16(), body) }
+            if status.is_success() {
+                Outcome::Answered(body)
+            } else {
+                Outcome::Refused(status.as_u16(), body)
+            }
         }
         Err(error) => Outcome::Broken(chain(&error)),
     }
@@ -219,7 +229,11 @@ impl Report {
 
     /// Returns when the first and the last request with this body were sent.
     pub fn span(&self, body: &str) -> Option<(Duration, Duration)> {
-        let mut sent = self.samples.iter().filter(|s| matches!(&s.outcome, Outcome::Answered(b) if b == body)).map(|s| s.sent);
+        let mut sent = self
+            .samples
+            .iter()
+            .filter(|s| matches!(&s.outcome, Outcome::Answered(b) if b == body))
+            .map(|s| s.sent);
         let first = sent.next()?;
         Some((first, sent.next_back().unwrap_or(first)))
     }
@@ -236,7 +250,11 @@ impl Report {
     pub fn assert_switched(&self, old: &str, new: &str, slack: Duration) {
         let (first, _) = self.span(new).unwrap_or_else(|| panic!("`{new}` never answered\n{self}"));
         if let Some((_, last)) = self.span(old) {
-            assert!(last <= first + slack, "`{old}` still answered {:?} after `{new}` began\n{self}", last.saturating_sub(first));
+            assert!(
+                last <= first + slack,
+                "`{old}` still answered {:?} after `{new}` began\n{self}",
+                last.saturating_sub(first)
+            );
         }
     }
 
@@ -253,7 +271,12 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let failures = self.failures();
         let slowest = self.samples.iter().map(|sample| sample.took).max().unwrap_or_default();
-        write!(f, "prober: {} requests, {} failed, slowest {slowest:.0?}", self.samples.len(), failures.len())?;
+        write!(
+            f,
+            "prober: {} requests, {} failed, slowest {slowest:.0?}",
+            self.samples.len(),
+            failures.len()
+        )?;
         let mut bodies: BTreeMap<&str, (usize, Duration, Duration)> = BTreeMap::new();
         for sample in &self.samples {
             if let Outcome::Answered(body) = &sample.outcome {
@@ -266,7 +289,11 @@ impl fmt::Display for Report {
         }
         for sample in failures.iter().take(10) {
             let connection = if sample.new_connection { "new" } else { "kept" };
-            write!(f, "\n  failed at {:.2?} after {:.0?}, {connection} connection: {:?}", sample.sent, sample.took, sample.outcome)?;
+            write!(
+                f,
+                "\n  failed at {:.2?} after {:.0?}, {connection} connection: {:?}",
+                sample.sent, sample.took, sample.outcome
+            )?;
         }
         Ok(())
     }
@@ -326,7 +353,8 @@ mod tests {
     #[tokio::test]
     async fn a_port_where_nobody_listens_is_a_failure_with_its_cause() {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let prober = Prober::start(&Target { url: format!("http://{free}/"), address: free, ca: None }, 50).unwrap();
+        let prober =
+            Prober::start(&Target { url: format!("http://{free}/"), address: free, ca: None }, 50).unwrap();
         tokio::time::sleep(Duration::from_millis(200)).await;
         let report = tokio::task::spawn_blocking(|| prober.stop()).await.unwrap();
         assert_eq!(report.failures().len(), report.samples.len());

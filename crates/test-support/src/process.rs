@@ -76,7 +76,10 @@ impl Program {
         self
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this is the one module of the tests that starts processes")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one module of the tests that starts processes"
+    )]
     fn command(&self) -> std::process::Command {
         let mut command = std::process::Command::new(&self.path);
         command.args(&self.arguments).env_clear().envs(&self.environment).stdin(Stdio::null());
@@ -92,14 +95,17 @@ impl Program {
         command.kill_on_drop(true).stdout(Stdio::piped()).stderr(Stdio::piped());
         let output = tokio::time::timeout(deadline, command.output())
             .await
-            .with_context(|| format!("`{}` {:?} didn't end within {deadline:?}", self.path.display(), self.arguments))?
+            .with_context(|| {
+                format!("`{}` {:?} didn't end within {deadline:?}", self.path.display(), self.arguments)
+            })?
             .with_context(|| format!("starting `{}`", self.path.display()))?;
         Ok(Finished::from(output))
     }
 
     /// Runs it to its end and blocks, for `Drop` and for places without a runtime.
     pub fn run_blocking(&self) -> anyhow::Result<Finished> {
-        let output = self.command().output().with_context(|| format!("starting `{}`", self.path.display()))?;
+        let output =
+            self.command().output().with_context(|| format!("starting `{}`", self.path.display()))?;
         Ok(Finished::from(output))
     }
 
@@ -107,7 +113,13 @@ impl Program {
     pub fn output(&self) -> anyhow::Result<String> {
         let done = self.run_blocking()?;
         if done.code != Some(0) {
-            bail!("`{}` {:?} exited with {:?}: {}", self.path.display(), self.arguments, done.code, done.stderr.trim());
+            bail!(
+                "`{}` {:?} exited with {:?}: {}",
+                self.path.display(),
+                self.arguments,
+                done.code,
+                done.stderr.trim()
+            );
         }
         Ok(done.stdout)
     }

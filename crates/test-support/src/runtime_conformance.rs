@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use futures_util::future::BoxFuture;
 use panda_deployer::runtime::{
-    EnvironmentKey, EnvironmentSpec, ImageUser, ObservedInstance, ObservedWorkload, Progress, PullImage, Runtime,
-    SecretEnv, TaskKey, TaskSpec, WorkloadKey, WorkloadSpec,
+    EnvironmentKey, EnvironmentSpec, ImageUser, ObservedInstance, ObservedWorkload, Progress, PullImage,
+    Runtime, SecretEnv, TaskKey, TaskSpec, WorkloadKey, WorkloadSpec,
 };
 use panda_domain::clock::Clock;
 use panda_domain::formation::Size;

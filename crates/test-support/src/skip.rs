@@ -9,6 +9,9 @@ pub fn skip(name: &str, reason: &str) {
     eprintln!("SKIPPED {name}: {reason}");
     let Some(list) = std::env::var_os("PANDA_TEST_SKIPS") else { return };
     let line = format!("{name}\t{reason}\n");
-    let written = std::fs::File::options().append(true).open(&list).and_then(|mut file| file.write_all(line.as_bytes()));
+    let written = std::fs::File::options()
+        .append(true)
+        .open(&list)
+        .and_then(|mut file| file.write_all(line.as_bytes()));
     assert!(written.is_ok(), "the skip of {name} can't be written to {list:?}: {written:?}");
 }

@@ -98,13 +98,14 @@ pub async fn apps_of_an_environment_find_each_other_by_name(
     harness: &mut Harness,
     place: &Place,
 ) -> Result<()> {
-    let api = WorkloadSpec { app: "api".parse()?, ..harness.spec(place, App::Web, 2) };
+    let api = WorkloadSpec { app: "backend".parse()?, ..harness.spec(place, App::Web, 2) };
     harness.serve(&api).await?;
     let (client, _) = client(harness, place).await?;
-    let (text, code) = fetch(harness, place, &client, "api:8080").await?;
+    let (text, code) = fetch(harness, place, &client, "backend:8080").await?;
     ensure!(code == 0 && text.trim() == "v1", "{text}");
     // An instance that was created without its name gets it later, and keeps its address.
-    let mut late = WorkloadSpec { app: "late".parse()?, discoverable: false, ..harness.spec(place, App::Web, 1) };
+    let mut late =
+        WorkloadSpec { app: "late".parse()?, discoverable: false, ..harness.spec(place, App::Web, 1) };
     let before = serve_one(harness, &late).await?;
     ensure!(fetch(harness, place, &client, "late:8080").await?.1 != 0, "it isn't to be found yet");
     late.discoverable = true;
@@ -156,7 +157,10 @@ pub async fn lines_of_an_ended_run_are_kept(harness: &mut Harness, place: &Place
     harness.converge(&spec).await?;
     harness.first(&spec.key, "it has exited", |i| i.restarts >= 1).await?;
     let lines: Vec<_> = harness.runtime.logs(&query(place)).await?.try_collect().await?;
-    ensure!(lines.iter().any(|line| line.line.as_ref() == b"exiting with 1, as this version does"), "{lines:?}");
+    ensure!(
+        lines.iter().any(|line| line.line.as_ref() == b"exiting with 1, as this version does"),
+        "{lines:?}"
+    );
     Ok(())
 }
 
@@ -203,12 +207,7 @@ async fn fetch(
     exec(harness, place, client, vec!["python3".to_owned(), "-c".to_owned(), program]).await
 }
 
-async fn sh(
-    harness: &Harness,
-    place: &Place,
-    instance: &InstanceId,
-    script: &str,
-) -> Result<(String, i64)> {
+async fn sh(harness: &Harness, place: &Place, instance: &InstanceId, script: &str) -> Result<(String, i64)> {
     exec(harness, place, instance, ["sh", "-c", script].map(str::to_owned).to_vec()).await
 }
 

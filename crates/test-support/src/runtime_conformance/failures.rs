@@ -59,7 +59,10 @@ pub async fn an_app_that_exits_is_crashing_with_its_exit_code(
     let seen = harness.first(&spec.key, "it is crashing", crashing).await?;
     let exit = seen.last_exit.context("its end is known")?;
     ensure!((exit.code, exit.oom) == (1, false), "{exit:?}");
-    ensure!(harness.observed(&spec.key).await?.is_some_and(|w| w.instances.len() == 1), "one, not one a crash");
+    ensure!(
+        harness.observed(&spec.key).await?.is_some_and(|w| w.instances.len() == 1),
+        "one, not one a crash"
+    );
     Ok(())
 }
 

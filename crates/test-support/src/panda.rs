@@ -1,0 +1,191 @@
+//! A whole platform behind its real router: a real store, a runtime in memory, a DNS that says what the test wants, a clock
+//! that the test moves.
+
+mod client;
+mod dns;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use panda_deployer::runtime::fake::FakeRuntime;
+use panda_domain::clock::Clock;
+use panda_domain::formation::Scale;
+use panda_domain::names::{AppName, EnvironmentName, ProcessName};
+use panda_domain::team::{Role, Scope};
+use panda_platform_api::app::claim;
+use panda_platform_api::app::domains::DnsLookup;
+use panda_platform_api::auth::secret::{HandedOut, TOKEN_PREFIX};
+use panda_platform_api::{Platform, PlatformParts, PlatformSettings, http};
+use panda_store::testing::TestStore;
+use panda_store::{Backend, BlobDir, NewToken, NewUser};
+use secrecy::SecretString;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+pub use client::{Answer, Client, EventStream, SseEvent};
+pub use dns::TestDns;
+
+/// The owner's address.
+pub const EMAIL: &str = "ann@example.com";
+/// The owner's password.
+pub const PASSWORD: &str = "a decent sentence";
+/// What the edge proves itself with.
+pub const EDGE_SECRET: &str = "edge-secret-of-the-tests";
+
+/// A platform for one test.
+pub struct TestPanda {
+    /// Everything that the use-cases have.
+    pub platform: Arc<Platform>,
+    /// Stands still until it is moved.
+    pub clock: Clock,
+    /// What runs the containers.
+    pub runtime: FakeRuntime,
+    /// What the platform asks about domains.
+    pub dns: TestDns,
+    store: TestStore,
+    public: Router,
+    operator: Router,
+}
+
+impl TestPanda {
+    /// Starts a server that nobody has claimed: on PostgreSQL where `PANDA_TEST_POSTGRES` names one, else on SQLite.
+    pub async fn start() -> Self {
+        let store = match std::env::var(panda_store::testing::POSTGRES_VARIABLE) {
+            Ok(url) if !url.is_empty() => TestStore::postgres().await.expect("the server for tests is set"),
+            _ => TestStore::sqlite().await,
+        };
+        Self::on(store).await
+    }
+
+    /// Starts a server on this store.
+    pub async fn on(store: TestStore) -> Self {
+        let clock = store.clock.clone();
+        let runtime = FakeRuntime::new(clock.clone(), store.store.ids().clone());
+        let dns = TestDns::start().await;
+        let platform = Platform::new(PlatformParts {
+            store: store.store.clone(),
+            blobs: BlobDir::open(store.folder().join("blobs")).await.expect("make a folder for blobs"),
+            build_logs: store.folder().join("build-logs"),
+            runtime: Arc::new(runtime.clone()),
+            settings: settings(),
+            dns: DnsLookup::at(dns.address()).expect("a lookup at one address needs nothing else"),
+            shutdown: CancellationToken::new(),
+        });
+        let pages = || panda_dashboard::router(&platform);
+        let public = http::public_router(&platform, pages());
+        let operator = http::operator_router(&platform, pages());
+        Self { platform, clock, runtime, dns, store, public, operator }
+    }
+
+    /// Starts a server and claims it; the client is the owner's browser.
+    pub async fn claimed() -> (Self, Client) {
+        let panda = Self::start().await;
+        let token = panda.claim_token().await.expect("a fresh server has a claim token");
+        let body = json!({ "claim_token": token, "email": EMAIL, "password": PASSWORD });
+        let anyone = panda.anonymous();
+        let claimed = anyone.post("/api/v1/claim", body).await;
+        assert_eq!(claimed.status, 200, "{}", claimed.text);
+        let owner = anyone.with_cookie_of(&claimed);
+        (panda, owner)
+    }
+
+    /// Returns the token that the console would show, `None` once claimed.
+    pub async fn claim_token(&self) -> Option<String> {
+        let token = claim::ensure_claim_token(&self.platform.store).await.expect("the store works");
+        token.map(|token| token.reveal().to_owned())
+    }
+
+    /// Returns a browser that nobody is signed in with.
+    pub fn anonymous(&self) -> Client {
+        Client::new(self.public.clone(), SocketAddr::from(([203, 0, 113, 5], 40_000)))
+    }
+
+    /// Returns a client on the machine itself.
+    pub fn operator(&self) -> Client {
+        Client::new(self.operator.clone(), SocketAddr::from(([127, 0, 0, 1], 40_000)))
+    }
+
+    /// Makes another team with an owner of its own, signed in by a full token.
+    pub async fn other_team(&self, email: &str) -> Client {
+        let secret = HandedOut::random(TOKEN_PREFIX);
+        let mut tx = self.platform.store.begin().await.expect("begin");
+        let email = email.parse().expect("an address");
+        let new = NewUser { email, password_hash: "$none".to_owned() };
+        let user = tx.insert_user(&new).await.expect("insert a user");
+        let name = format!("team of {}", new.email).parse().expect("a title");
+        let team = tx.insert_team(&name).await.expect("insert a team");
+        tx.add_member(&team.id, &user.id, Role::Owner).await.expect("add a member");
+        tx.insert_token(&NewToken {
+            team: team.id,
+            user: user.id,
+            name: "theirs".parse().expect("a title"),
+            scope: Scope::Full,
+            secret_hash: secret.hash(),
+            expires_at: self.clock.now() + jiff::SignedDuration::from_hours(24 * 365),
+        })
+        .await
+        .expect("insert a token");
+        tx.commit().await.expect("commit");
+        self.anonymous().with_token(secret.reveal())
+    }
+
+    /// Gives an app of the first team a process, as its first deploy would.
+    pub async fn give_process(&self, app: &str, process: &str) {
+        let row = self.placement(app).await;
+        let process: ProcessName = process.parse().expect("a process name");
+        let mut tx = self.platform.store.begin().await.expect("begin");
+        tx.set_scale(&row.placement.id, &process, &Scale::default()).await.expect("set a scale");
+        tx.commit().await.expect("commit");
+    }
+
+    /// Returns how many wishes an app of the first team has had.
+    pub async fn generation(&self, app: &str) -> i64 {
+        self.placement(app).await.placement.generation
+    }
+
+    /// Returns how many jobs of a kind wait or run.
+    pub async fn jobs(&self, kind: &str) -> u64 {
+        let mut tx = self.platform.store.read().await.expect("read");
+        let depths = tx.job_queue_depth().await.expect("count jobs");
+        depths.iter().filter(|depth| depth.kind == kind).map(|depth| depth.queued + depth.running).sum()
+    }
+
+    /// Returns everything that the database's files hold, `None` where they are out of reach.
+    pub async fn dump(&self) -> Option<String> {
+        if self.store.backend() != Backend::Sqlite {
+            panda_store::testing::say_skipped("reading the database's files", "PostgreSQL keeps its own");
+            return None;
+        }
+        let mut bytes = Vec::new();
+        for file in ["panda.db", "panda.db-wal"] {
+            bytes.extend(tokio::fs::read(self.store.folder().join(file)).await.unwrap_or_default());
+        }
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    async fn placement(&self, app: &str) -> panda_store::PlacementRow {
+        let mut tx = self.platform.store.read().await.expect("read");
+        let teams = tx.teams().await.expect("teams");
+        let first = teams.iter().min_by_key(|team| &team.id).expect("there is a team");
+        let app: AppName = app.parse().expect("an app name");
+        let production = EnvironmentName::production();
+        let found = tx.placement_by_names(&first.id, &app, &production).await.expect("look");
+        found.expect("the app is there")
+    }
+}
+
+fn settings() -> PlatformSettings {
+    PlatformSettings {
+        public_url: "https://panda.example.com".parse().expect("an url"),
+        apps_domain: "apps.example.net".to_owned(),
+        apps_https: true,
+        apps_port: None,
+        local_ca: None,
+        addresses: vec!["203.0.113.1".parse().expect("an address")],
+        edge_secret: Some(SecretString::from(EDGE_SECRET)),
+        request_deadline: Duration::from_secs(30),
+        version: "0.0.0-test".to_owned(),
+    }
+}
