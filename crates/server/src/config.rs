@@ -1,0 +1,302 @@
+//! The operator's settings: defaults < `/etc/panda/server.toml` < `PANDA_SECTION__KEY` < flags. Every mistake is named.
+
+mod check;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use check::{Finding, check};
+
+/// Where the file lies unless `--config` says otherwise.
+pub const DEFAULT_FILE: &str = "/etc/panda/server.toml";
+
+/// All settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// State: `db`, `keys`, `blobs`, `logs`, `edge`.
+    pub data_dir: PathBuf,
+    /// The platform's own address, as people and clients use it.
+    pub public_url: String,
+    /// The domain that apps get their hosts in; empty chooses by the machine's address.
+    pub apps_domain: String,
+    /// Where the API listens.
+    pub listen: Listen,
+    /// Where the state is kept.
+    pub database: Database,
+    /// What runs containers.
+    pub runtime: Runtime,
+    /// The ingress.
+    pub edge: Edge,
+    /// Where images lie.
+    pub registry: Registry,
+    /// What builds images.
+    pub builder: Builder,
+    /// Certificates.
+    pub certificates: Certificates,
+    /// Keys for what is encrypted at rest.
+    pub keys: Keys,
+    /// Logs of the server itself.
+    pub log: Log,
+}
+
+/// Where the API listens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Listen {
+    /// TCP, loopback only: the edge brings requests from outside.
+    pub api: SocketAddr,
+    /// Unix socket for the operator: metrics, backup of a running server. Empty: below the data folder.
+    pub operator_socket: PathBuf,
+}
+
+/// Where the state is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Database {
+    /// `sqlite:///path` or `postgres://…`; empty: SQLite below the data folder. `DATABASE_URL` sets it too.
+    pub url: String,
+    /// Connections at most.
+    pub max_connections: u32,
+    /// Seconds that one statement may take.
+    pub statement_timeout_s: u32,
+}
+
+/// What runs containers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Runtime {
+    /// `docker`.
+    pub kind: String,
+    /// The engine's socket.
+    pub docker_socket: PathBuf,
+    /// Private range that environments get their networks from.
+    pub subnets: String,
+}
+
+/// The ingress.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Edge {
+    /// Its control socket. Empty: below the data folder.
+    pub control: PathBuf,
+    /// The HTTPS port that people see.
+    pub https_port: u16,
+    /// The HTTP port that people see; ACME asks on 80.
+    pub http_port: u16,
+}
+
+/// Where images lie.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Registry {
+    /// Host (and port) that the builder pushes to.
+    pub push_url: String,
+    /// Host (and port) that the runtime pulls from.
+    pub pull_url: String,
+    /// Whether the push host speaks plain HTTP.
+    pub insecure: bool,
+}
+
+/// What builds images.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Builder {
+    /// BuildKit's address. Empty: the socket below the data folder.
+    pub address: String,
+    /// Builds at the same time.
+    pub concurrency: usize,
+    /// The builder's memory limit, MiB, for what people are told.
+    pub memory_mib: u64,
+}
+
+/// Certificates.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Certificates {
+    /// The ACME directory; empty: only the local authority.
+    pub acme_directory: String,
+    /// Address that the authority may write to.
+    pub acme_email: String,
+    /// A PEM file with the authority's own CA, for private ones.
+    pub acme_ca_file: PathBuf,
+}
+
+/// Keys for what is encrypted at rest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Keys {
+    /// The key file. Empty: `keys/master.key` below the data folder, made at the first start.
+    pub file: PathBuf,
+    /// A program (argv) that prints the key, instead of a file: the hook for a KMS.
+    pub command: Vec<String>,
+}
+
+/// Logs of the server itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// `text` or `json`.
+    pub format: String,
+    /// A filter such as `info` or `info,panda_deployer=debug`.
+    pub filter: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("/var/lib/panda"),
+            public_url: "https://panda.localhost".to_owned(),
+            apps_domain: String::new(),
+            listen: Listen::default(),
+            database: Database::default(),
+            runtime: Runtime::default(),
+            edge: Edge::default(),
+            registry: Registry::default(),
+            builder: Builder::default(),
+            certificates: Certificates::default(),
+            keys: Keys::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self { api: SocketAddr::from(([127, 0, 0, 1], 7080)), operator_socket: PathBuf::new() }
+    }
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self { url: String::new(), max_connections: 8, statement_timeout_s: 10 }
+    }
+}
+
+impl Default for Runtime {
+    fn default() -> Self {
+        Self {
+            kind: "docker".to_owned(),
+            docker_socket: PathBuf::from("/var/run/docker.sock"),
+            subnets: "10.213.0.0/16".to_owned(),
+        }
+    }
+}
+
+impl Default for Edge {
+    fn default() -> Self {
+        Self { control: PathBuf::new(), https_port: 443, http_port: 80 }
+    }
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self { push_url: "registry:5000".to_owned(), pull_url: "127.0.0.1:7050".to_owned(), insecure: true }
+    }
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self { address: String::new(), concurrency: 2, memory_mib: 2048 }
+    }
+}
+
+#[expect(clippy::derivable_impls, reason = "the other sections spell their defaults out, and so does this one")]
+impl Default for Certificates {
+    fn default() -> Self {
+        Self { acme_directory: String::new(), acme_email: String::new(), acme_ca_file: PathBuf::new() }
+    }
+}
+
+#[expect(clippy::derivable_impls, reason = "the other sections spell their defaults out, and so does this one")]
+impl Default for Keys {
+    fn default() -> Self {
+        Self { file: PathBuf::new(), command: Vec::new() }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: "text".to_owned(), filter: "info".to_owned() }
+    }
+}
+
+/// The settings can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file that was named isn't there.
+    #[error("the configuration file `{}` isn't there", .0.display())]
+    Absent(PathBuf),
+    /// Something in file or environment is wrong.
+    #[error("the configuration can't be used: {0}")]
+    Invalid(#[from] config::ConfigError),
+}
+
+impl Config {
+    /// Reads file and environment. A file that is named has to be there; the default one may be absent.
+    pub fn load(file: Option<&Path>, database_url: Option<String>, data_dir: Option<PathBuf>) -> Result<Self, ConfigError> {
+        if let Some(file) = file
+            && !file.exists()
+        {
+            return Err(ConfigError::Absent(file.to_owned()));
+        }
+        let path = file.unwrap_or(Path::new(DEFAULT_FILE));
+        let environment = config::Environment::with_prefix("PANDA").prefix_separator("_").separator("__").try_parsing(true);
+        let mut loaded: Self = config::Config::builder()
+            .add_source(config::File::from(path).format(config::FileFormat::Toml).required(file.is_some()))
+            .add_source(environment.list_separator(" ").with_list_parse_key("keys.command"))
+            .build()?
+            .try_deserialize()?;
+        if let Some(url) = database_url.filter(|url| !url.is_empty()) {
+            loaded.database.url = url;
+        }
+        if let Some(data_dir) = data_dir {
+            loaded.data_dir = data_dir;
+        }
+        loaded.fill_in();
+        Ok(loaded)
+    }
+
+    /// Replaces what is left empty by what follows from the rest.
+    fn fill_in(&mut self) {
+        let data = self.data_dir.clone();
+        let fill = |path: &mut PathBuf, below: &str| {
+            if path.as_os_str().is_empty() {
+                *path = data.join(below);
+            }
+        };
+        fill(&mut self.listen.operator_socket, "run/operator.sock");
+        fill(&mut self.edge.control, "edge/control.sock");
+        fill(&mut self.keys.file, "keys/master.key");
+        if self.database.url.is_empty() {
+            self.database.url = format!("sqlite://{}", data.join("db/panda.db").display());
+        }
+        if self.builder.address.is_empty() {
+            self.builder.address = format!("unix://{}", data.join("buildkit/buildkitd.sock").display());
+        }
+        if self.apps_domain.is_empty() {
+            "localhost".clone_into(&mut self.apps_domain);
+        }
+    }
+
+    /// Returns the settings as people may read them: a password in the database's URL is a hole.
+    pub fn redacted(&self) -> Self {
+        let mut shown = self.clone();
+        if let Some((scheme, rest)) = shown.database.url.clone().split_once("://")
+            && let Some((login, place)) = rest.rsplit_once('@')
+        {
+            let user = login.split(':').next().unwrap_or_default();
+            shown.database.url = format!("{scheme}://{user}:…@{place}");
+        }
+        shown
+    }
+
+    /// Returns the host of the platform's own address.
+    pub fn platform_host(&self) -> String {
+        let rest = self.public_url.split_once("://").map_or(self.public_url.as_str(), |(_, rest)| rest);
+        let authority = rest.split('/').next().unwrap_or_default();
+        authority.rsplit_once(':').map_or(authority, |(host, _)| host).to_owned()
+    }
+}

@@ -1,0 +1,96 @@
+//! Looks for settings that can't work together, before they bite.
+
+use std::net::Ipv4Addr;
+
+use super::Config;
+
+/// Something that is wrong with the settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The setting, such as `registry.pull_url`.
+    pub setting: &'static str,
+    /// What is wrong with it.
+    pub problem: String,
+    /// What to do.
+    pub fix: String,
+    /// Whether the server can't start with it.
+    pub fatal: bool,
+}
+
+/// Returns everything that is wrong, at once.
+pub fn check(config: &Config) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut say = |setting, fatal, problem: String, fix: &str| {
+        findings.push(Finding { setting, problem, fix: fix.to_owned(), fatal });
+    };
+    if !config.data_dir.is_absolute() {
+        say("data_dir", true, format!("`{}` isn't absolute", config.data_dir.display()), "name it from the root, such as /var/lib/panda");
+    }
+    if !config.public_url.starts_with("https://") || config.platform_host().is_empty() {
+        say("public_url", true, format!("`{}` is no https address", config.public_url), "such as https://panda.example.com");
+    }
+    if config.runtime.kind != "docker" {
+        say("runtime.kind", true, format!("`{}` is no runtime of this version", config.runtime.kind), "use `docker`");
+    }
+    if !is_private_range(&config.runtime.subnets) {
+        let text = format!("`{}` is no private range of 16 bits or more", config.runtime.subnets);
+        say("runtime.subnets", true, text, "such as 10.213.0.0/16, and one that the host doesn't use");
+    }
+    if !config.listen.api.ip().is_loopback() {
+        let text = format!("{} isn't loopback", config.listen.api);
+        say("listen.api", true, text, "listen on 127.0.0.1: the edge brings requests from outside, over TLS");
+    }
+    let url = &config.database.url;
+    if !url.starts_with("sqlite://") && !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+        say("database.url", true, "it is neither SQLite nor PostgreSQL".to_owned(), "sqlite:///path/panda.db or postgres://user@host/name");
+    }
+    if config.builder.concurrency == 0 || config.builder.concurrency > 64 {
+        say("builder.concurrency", true, format!("{} is out of range", config.builder.concurrency), "1 to 64");
+    }
+    if !matches!(config.log.format.as_str(), "text" | "json") {
+        say("log.format", true, format!("`{}` is no format", config.log.format), "use `text` or `json`");
+    }
+    let host = config.platform_host();
+    let apps = &config.apps_domain;
+    let same_site = host.strip_suffix(apps.as_str()).is_some_and(|rest| rest.ends_with('.')) && apps != "localhost";
+    if same_site {
+        let text = format!("apps get hosts below `{apps}`, where the platform itself answers, so they share its cookies' site");
+        say("apps_domain", false, text, "give apps a registrable domain of their own");
+    }
+    if !config.certificates.acme_directory.is_empty() && config.certificates.acme_email.is_empty() {
+        say("certificates.acme_email", false, "it is empty".to_owned(), "name an address, so that the authority can warn you");
+    }
+    findings
+}
+
+fn is_private_range(text: &str) -> bool {
+    let Some((address, bits)) = text.split_once('/') else { return false };
+    let (Ok(address), Ok(bits)) = (address.parse::<Ipv4Addr>(), bits.parse::<u8>()) else { return false };
+    address.is_private() && (8..=16).contains(&bits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_right() {
+        assert_eq!(check(&Config::load(None, None, None).unwrap()), vec![]);
+    }
+
+    #[test]
+    fn every_mistake_is_named_with_its_setting_and_fix() {
+        let mut config = Config::load(None, None, None).unwrap();
+        config.public_url = "http://x".into();
+        config.runtime.subnets = "8.8.8.0/24".into();
+        config.database.url = "mysql://x".into();
+        let found: Vec<_> = check(&config).into_iter().map(|f| (f.setting, f.fatal)).collect();
+        assert_eq!(found, vec![("public_url", true), ("runtime.subnets", true), ("database.url", true)]);
+    }
+
+    #[test]
+    fn a_password_in_the_database_url_is_not_shown() {
+        let config = Config::load(None, Some("postgres://panda:hunter2@db/panda".into()), None).unwrap();
+        assert_eq!(config.redacted().database.url, "postgres://panda:…@db/panda");
+    }
+}

@@ -1,0 +1,73 @@
+//! The folders and the key of an installation, made at the first start with the rights that they need.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use panda_domain::clock::Clock;
+use panda_domain::ids::IdSource;
+use panda_store::{KeySource, Keyring, Store, StoreConfig, StoreError};
+
+use crate::config::Config;
+
+/// The state can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StateError {
+    /// A folder can't be made or its rights can't be set.
+    #[error("make the folder `{}`", path.display())]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The database, or the key.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Makes the folders below the data folder; only this user can look into them.
+pub(crate) fn ensure_folders(config: &Config) -> Result<(), StateError> {
+    for name in ["", "db", "keys", "blobs", "logs", "logs/builds", "edge", "run", "work", "runtime"] {
+        let path = config.data_dir.join(name);
+        make(&path).map_err(|source| StateError::Folder { path: path.clone(), source })?;
+    }
+    Ok(())
+}
+
+fn make(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+}
+
+/// Opens the state. A new installation gets a key; an old one without its key is refused (P9).
+pub(crate) async fn open(config: &Config, clock: Clock) -> Result<Store, StateError> {
+    let keyring = keyring(config).await?;
+    let settings = StoreConfig {
+        url: config.database.url.clone(),
+        max_connections: config.database.max_connections,
+        statement_deadline: Duration::from_secs(u64::from(config.database.statement_timeout_s)),
+    };
+    let ids = IdSource::random(clock.clone());
+    let store = Store::open(&settings, keyring, clock, ids).await?;
+    store.migrate().await?;
+    Ok(store)
+}
+
+async fn keyring(config: &Config) -> Result<Keyring, StoreError> {
+    if !config.keys.command.is_empty() {
+        let source = KeySource::Kms { command: config.keys.command.clone(), wrapped: config.keys.file.clone() };
+        return Keyring::load(source).await;
+    }
+    let file = &config.keys.file;
+    let database = config.database.url.strip_prefix("sqlite://").map(Path::new);
+    // A database without its key isn't a new installation: making a key would look like one.
+    let is_new = database.is_some_and(|path| !path.exists());
+    if !file.exists() && (is_new || database.is_none()) {
+        return Keyring::create_file(file);
+    }
+    Keyring::load(KeySource::File(file.clone())).await
+}

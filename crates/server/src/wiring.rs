@@ -1,0 +1,186 @@
+//! Puts the parts together: the one place that names the concrete runtime, builder and store.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use panda_builder::build::Builder;
+use panda_builder::buildkit::BuildkitConfig;
+use panda_builder::job::{BuildJob, BuildPlaces};
+use panda_builder::registry::Registry;
+use panda_deployer::certificates::{CertificateSettings, Certificates};
+use panda_deployer::deadlines::Deadlines;
+use panda_deployer::destroy::DestroyApp;
+use panda_deployer::resolve::ResolveImage;
+use panda_deployer::rollout::Rollouts;
+use panda_deployer::routes::RoutePublisher;
+use panda_deployer::runtime::Runtime;
+use panda_deployer::settings::DeploySettings;
+use panda_deployer::tasks::TaskRuns;
+use panda_docker::{DockerConfig, DockerRuntime};
+use panda_domain::clock::Clock;
+use panda_domain::deployment::PhaseDeadlines;
+use panda_edge::local_ca::LocalCa;
+use panda_jobs::{Notices, Reconciler, Reconcilers, Runner};
+use panda_platform_api::app::domains::DnsLookup;
+use panda_platform_api::{Platform, PlatformParts, PlatformSettings};
+use panda_store::{BlobDir, Store};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+
+/// The setting that names this installation in the labels of its containers.
+const INSTALLATION: &str = "installation";
+
+/// Everything that runs.
+pub(crate) struct Wired {
+    /// What the API works with.
+    pub(crate) platform: Arc<Platform>,
+    /// Runs durable jobs.
+    pub(crate) runner: Runner,
+    /// What keeps things true, how often it looks unasked, and what wakes it.
+    pub(crate) reconcilers: Vec<(Arc<dyn Reconciler>, Duration, Notices)>,
+    /// Activates them.
+    pub(crate) activator: Reconcilers,
+    /// The runtime, for its hints.
+    pub(crate) runtime: Arc<dyn Runtime>,
+    /// The reconciler that the hints are for.
+    pub(crate) rollouts: Arc<Rollouts>,
+    /// Wakes the rollouts.
+    pub(crate) hints: Notices,
+}
+
+/// Wires an installation.
+pub(crate) async fn wire(config: &Config, store: Store, clock: &Clock, shutdown: &CancellationToken) -> anyhow::Result<Wired> {
+    let owner = Runner::unique_owner();
+    let runtime = connect_runtime(config, &store, clock).await?;
+    let blobs = BlobDir::open(config.data_dir.join("blobs")).await.context("open the folder of uploads")?;
+    let local_ca = load_local_ca(config, clock)?;
+    let local_ca_pem = local_ca.certificate_pem().to_owned();
+
+    let settings = deploy_settings(config);
+    let publisher = Arc::new(RoutePublisher::new(store.clone(), runtime.clone(), settings.clone()));
+    let rollouts = Arc::new(Rollouts::new(store.clone(), runtime.clone(), publisher.clone(), settings.clone()));
+    let certificates = Certificates::new(
+        store.clone(),
+        publisher.clone(),
+        local_ca,
+        certificate_settings(config),
+        config.platform_host(),
+    );
+    let hints = Notices::with_changes(store.changes());
+    let changes = || Notices::with_changes(store.changes());
+    let reconcilers: Vec<(Arc<dyn Reconciler>, Duration, Notices)> = vec![
+        (rollouts.clone(), Duration::from_secs(1), hints.clone()),
+        (Arc::new(certificates), Duration::from_secs(30), changes()),
+        (Arc::new(TaskRuns::new(store.clone(), runtime.clone(), settings.clone())), Duration::from_millis(500), changes()),
+        (Arc::new(Deadlines::new(store.clone(), settings.deadlines)), Duration::from_secs(1), Notices::new()),
+    ];
+    let build_logs = config.data_dir.join("logs/builds");
+    let places = BuildPlaces { work: config.data_dir.join("work"), logs: build_logs.clone() };
+    let builds = BuildJob::new(store.clone(), blobs.clone(), builder(config)?, registry(config), places);
+    let runner = Runner::new(store.clone(), owner.clone())
+        .handle("build", config.builder.concurrency, Arc::new(builds))
+        .handle("resolve_image", 4, Arc::new(ResolveImage::new(store.clone(), runtime.clone())))
+        .handle("destroy_app", 4, Arc::new(DestroyApp::new(store.clone(), runtime.clone(), publisher)));
+    let activator = Reconcilers::new(store.clone(), owner);
+    let platform = Platform::new(PlatformParts {
+        store,
+        blobs,
+        build_logs,
+        runtime: runtime.clone(),
+        settings: platform_settings(config, local_ca_pem)?,
+        dns: DnsLookup::system().context("read the resolver's settings")?,
+        shutdown: shutdown.clone(),
+    });
+    Ok(Wired { platform, runner, reconcilers, activator, runtime, rollouts, hints })
+}
+
+async fn connect_runtime(config: &Config, store: &Store, clock: &Clock) -> anyhow::Result<Arc<dyn Runtime>> {
+    let docker = DockerConfig {
+        socket: config.runtime.docker_socket.clone(),
+        subnet_pool: config.runtime.subnets.clone(),
+        edge_socket: Some(config.edge.control.clone()),
+        ids: store.ids().clone(),
+        clock: clock.clone(),
+        ..DockerConfig::new(installation(store).await?, config.data_dir.join("runtime"))
+    };
+    let runtime = DockerRuntime::connect(docker).await.context("connect to the Docker engine")?;
+    Ok(Arc::new(runtime))
+}
+
+/// The installation's name, made at the first start and kept with the state.
+async fn installation(store: &Store) -> anyhow::Result<String> {
+    let mut tx = store.begin().await?;
+    if let Some(name) = tx.setting(INSTALLATION).await? {
+        return Ok(name);
+    }
+    let id: panda_domain::ids::JobId = store.ids().next();
+    let name = id.as_str().trim_start_matches("job_").to_owned();
+    tx.set_setting(INSTALLATION, &name).await?;
+    tx.commit().await?;
+    Ok(name)
+}
+
+fn load_local_ca(config: &Config, clock: &Clock) -> anyhow::Result<LocalCa> {
+    let keys = config.data_dir.join("keys");
+    let now = std::time::SystemTime::from(clock.now());
+    let name = format!("Panda local authority ({})", config.platform_host());
+    LocalCa::load_or_create(&keys.join("local-ca.key"), &keys.join("local-ca.crt"), &name, now).context("open the local authority")
+}
+
+fn builder(config: &Config) -> anyhow::Result<Builder> {
+    let buildkit = BuildkitConfig { address: config.builder.address.clone(), tls: None };
+    Builder::new(&buildkit, Some(config.builder.memory_mib << 20)).context("prepare the builder")
+}
+
+fn registry(config: &Config) -> Registry {
+    // The host of pulls is loopback by default, where this process reaches it too; the push host is the builder's own view.
+    let check_url = config.registry.insecure.then(|| format!("http://{}", config.registry.pull_url));
+    Registry { host: config.registry.push_url.clone(), insecure: config.registry.insecure, credentials: None, check_url }
+}
+
+fn deploy_settings(config: &Config) -> DeploySettings {
+    DeploySettings {
+        pull_url: config.registry.pull_url.clone(),
+        login: None,
+        deadlines: PhaseDeadlines::default(),
+        platform_host: config.platform_host(),
+        platform_address: config.listen.api,
+        https_port: config.edge.https_port,
+    }
+}
+
+fn certificate_settings(config: &Config) -> CertificateSettings {
+    let text = |text: &String| Some(text.clone()).filter(|t| !t.is_empty());
+    let ca_file = &config.certificates.acme_ca_file;
+    CertificateSettings {
+        directory: text(&config.certificates.acme_directory),
+        email: text(&config.certificates.acme_email),
+        ca_file: Some(ca_file.clone()).filter(|p| !p.as_os_str().is_empty()),
+    }
+}
+
+fn platform_settings(config: &Config, local_ca: String) -> anyhow::Result<PlatformSettings> {
+    Ok(PlatformSettings {
+        public_url: config.public_url.parse().context("read `public_url`")?,
+        apps_domain: config.apps_domain.clone(),
+        apps_https: true,
+        apps_port: (config.edge.https_port != 443).then_some(config.edge.https_port),
+        local_ca: Some(local_ca),
+        addresses: own_addresses(),
+        edge_secret: None,
+        request_deadline: Duration::from_secs(30),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    })
+}
+
+/// The address that this machine uses towards the outside, found without sending anything.
+fn own_addresses() -> Vec<IpAddr> {
+    let found = std::net::UdpSocket::bind(SocketAddr::from(([0, 0, 0, 0], 0))).and_then(|socket| {
+        socket.connect(SocketAddr::from(([192, 0, 2, 254], 9)))?;
+        socket.local_addr()
+    });
+    found.map(|address| vec![address.ip()]).unwrap_or_default()
+}
