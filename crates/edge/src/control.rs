@@ -155,6 +155,7 @@ impl Control {
             certificates: state.registry.certificate_count() as u64,
             connections: self.shared.connections.load(Relaxed),
             held: u64::from(self.shared.held.load(Relaxed)),
+            unrouted: self.shared.unrouted.load(Relaxed),
             ejected: state
                 .registry
                 .instances()

@@ -17,7 +17,7 @@ pub mod local_ca;
 mod metrics;
 mod page;
 mod persist;
-mod port_holder;
+pub mod port_holder;
 pub mod protocol;
 mod proxy;
 mod registry;

@@ -116,6 +116,7 @@ pub(crate) fn exposition(status: &Status, apps: &[Arc<AppStats>]) -> String {
         ("panda_edge_persisted_generation", "Generation that is on disk.", status.persisted_generation),
         ("panda_edge_routes", "Number of routes.", status.routes),
         ("panda_edge_connections", "Open client connections.", status.connections),
+        ("panda_edge_unrouted_requests", "Requests without a route.", status.unrouted),
         ("panda_edge_ejected_upstreams", "Instances left out for a moment.", status.ejected.len() as u64),
         ("panda_edge_access_log_dropped", "Access log lines dropped.", status.log_lines_dropped),
     ];

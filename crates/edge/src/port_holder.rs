@@ -4,7 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 
 /// Returns who listens on the port, as far as the system tells: `nginx (pid 812)`.
-pub(crate) fn holder_of(address: SocketAddr) -> Option<String> {
+pub fn holder_of(address: SocketAddr) -> Option<String> {
     let inodes: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()
         .filter_map(|path| fs::read_to_string(path).ok())

@@ -70,7 +70,10 @@ async fn respond(
     }
     let subject = match subject {
         Ok(subject) => subject,
-        Err(refusal) => return page::closing(refusal.status, refusal.reason, None),
+        Err(refusal) => {
+            worker.shared.unrouted.fetch_add(1, Relaxed);
+            return page::closing(refusal.status, refusal.reason, None);
+        }
     };
     let path = parts.uri.path();
     let (route, account) = match find(worker, watch, &parts, &subject, path, started) {
@@ -130,7 +133,7 @@ fn find(
             Err(Box::new(page::redirect(status, &format!("{to}{target}"), Some(account))))
         }
         Some(site) => {
-            let Some(route) = site.route(path) else { return Err(Box::new(page::no_app(&subject.host))) };
+            let Some(route) = site.route(path) else { return Err(Box::new(unclaimed(worker, subject))) };
             let account = open(&route.stats, &route.id);
             if route.options.force_https && !watch.is_tls && !worker.is_forwarded_https(watch, parts) {
                 let location = https_location(worker, subject, parts);
@@ -139,8 +142,13 @@ fn find(
             }
             Ok((Arc::clone(route), account))
         }
-        None => Err(Box::new(page::no_app(&subject.host))),
+        None => Err(Box::new(unclaimed(worker, subject))),
     }
+}
+
+fn unclaimed(worker: &Worker, subject: &Subject<'_>) -> Response<AnswerBody> {
+    worker.shared.unrouted.fetch_add(1, Relaxed);
+    page::no_app(&subject.host)
 }
 
 fn https_location(worker: &Worker, subject: &Subject<'_>, parts: &Parts) -> String {

@@ -219,6 +219,7 @@ fn shared(config: &EdgeConfig, log: Option<AccessLog>, https_port: Option<u16>) 
         started: Instant::now(),
         connections: AtomicU64::new(0),
         held: AtomicU32::new(0),
+        unrouted: AtomicU64::new(0),
         https_port,
         draining: AtomicBool::new(false),
         stop: CancellationToken::new(),

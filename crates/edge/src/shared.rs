@@ -102,6 +102,8 @@ pub(crate) struct Shared {
     pub(crate) started: Instant,
     pub(crate) connections: AtomicU64,
     pub(crate) held: AtomicU32,
+    /// Requests for hosts and paths that no route claims, and refused ones.
+    pub(crate) unrouted: AtomicU64,
     pub(crate) https_port: Option<u16>,
     /// Set while the process only ends what it began.
     pub(crate) draining: AtomicBool,

@@ -38,6 +38,9 @@ pub struct Status {
     pub connections: u64,
     /// Requests that wait for an instance.
     pub held: u64,
+    /// Requests that were answered without a route: unknown hosts, and malformed ones.
+    #[serde(default)]
+    pub unrouted: u64,
     /// Instances that are left out for a moment because they refused a connection.
     pub ejected: Vec<Ejected>,
     /// Lines that the access log had to drop.

@@ -138,6 +138,8 @@ async fn metrics_count_requests_by_app_and_status() {
     let text = edge.client.metrics().await.unwrap();
     assert!(text.contains("panda_edge_requests_total{app=\"a\",status=\"2xx\"} 3\n"), "{text}");
     assert!(text.contains("panda_edge_response_seconds_count{app=\"a\"} 3\n"), "{text}");
+    get(edge.http(), "nobody.test", "/").await;
+    assert_eq!(edge.client.status().await.unwrap().unrouted, 1);
     let metrics = edge.edge.listening().metrics.unwrap();
     assert!(get(metrics, "m", "/metrics").await.1.contains("panda_edge_requests_total"));
     assert_eq!(get(metrics, "m", "/v1/status").await.0, 404, "nothing else over TCP");

@@ -118,3 +118,39 @@ async fn an_answer_that_breaks_off_is_not_taken_for_whole() {
     assert!(!rest.ends_with(b"0\r\n\r\n"), "{rest:?}");
     assert_eq!(edge.client.usage().await.unwrap().apps[0].upstream_errors, 1);
 }
+
+#[tokio::test]
+async fn answers_without_a_body_leave_the_connection_usable() {
+    let edge = TestEdge::start_with(|config| config.workers = 1).await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    edge.put(1, vec![route("a", "a.test", "/", &[listener.local_addr().unwrap()])]).await;
+    let mut client = TcpStream::connect(edge.http()).await.unwrap();
+    let mut instance: Option<TcpStream> = None;
+    for (method, answer, expected) in [
+        ("HEAD", "HTTP/1.1 200 OK\r\ncontent-length: 20480\r\n\r\n", "content-length: 20480"),
+        (
+            "GET",
+            "HTTP/1.1 304 Not Modified\r\netag: \"1\"\r\ncontent-length: 20480\r\n\r\n",
+            "304 Not Modified",
+        ),
+        ("GET", "HTTP/1.1 204 No Content\r\n\r\n", "204 No Content"),
+        (
+            "GET",
+            "HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+            "200 OK",
+        ),
+        ("GET", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n", "hi"),
+    ] {
+        let request = format!("{method} / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+        client.write_all(request.as_bytes()).await.unwrap();
+        let stream = match &mut instance {
+            Some(stream) => stream,
+            // One connection carries them all: a second one is never accepted.
+            empty => empty.insert(listener.accept().await.unwrap().0),
+        };
+        read_until(stream, "\r\n\r\n").await;
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        let seen = read_until(&mut client, expected).await;
+        assert!(!seen.contains("103"), "{seen}");
+    }
+}

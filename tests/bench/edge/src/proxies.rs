@@ -169,7 +169,14 @@ pub(crate) async fn start_edge(
     args.extend(["--drain-grace=0", "--drain-limit=1"].map(str::to_owned));
     let process = process::start(&program.display().to_string(), &args, &[])?;
     let proxy = running("panda-edge", process, http, https).await?;
-    Ok((proxy, EdgeClient::new(control)))
+    let client = EdgeClient::new(control);
+    for _ in 0..200 {
+        if client.status().await.is_ok() {
+            return Ok((proxy, client));
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    anyhow::bail!("the edge's control socket didn't come up")
 }
 
 /// Gives the edge the same to do as the others.
