@@ -163,8 +163,7 @@ impl PlatformHost {
     /// Returns the container of that name.
     pub async fn observe_named(&self, name: &str) -> RuntimeResult<Option<PlatformContainer>> {
         let doing = format!("look for container `{name}`");
-        let found =
-            absent(self.engine.call(doing, self.engine.docker.inspect_container(name, None)).await)?;
+        let found = absent(self.engine.call(doing, self.engine.docker.inspect_container(name, None)).await)?;
         found.map(|found| self.read(name, found)).transpose()
     }
 
@@ -174,7 +173,8 @@ impl PlatformHost {
         if labels.get(PLATFORM) != Some(&self.name) {
             return Err(RuntimeError::Rejected {
                 doing: format!("use the name `{name}`"),
-                reason: "a container that isn't ours has it; remove that one, or choose another --name".to_owned(),
+                reason: "a container that isn't ours has it; remove that one, or choose another --name"
+                    .to_owned(),
             });
         }
         let state = found.state.unwrap_or_default();

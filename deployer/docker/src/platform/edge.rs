@@ -64,7 +64,12 @@ impl PlatformHost {
     }
 
     /// Waits until an edge answers that started after `since`.
-    async fn wait_for_edge(&self, control: &Path, since: Option<Instant>, limit: Duration) -> RuntimeResult<()> {
+    async fn wait_for_edge(
+        &self,
+        control: &Path,
+        since: Option<Instant>,
+        limit: Duration,
+    ) -> RuntimeResult<()> {
         let client = EdgeClient::new(control).with_deadline(Duration::from_secs(2));
         let begun = Instant::now();
         let is_new =
@@ -75,7 +80,8 @@ impl PlatformHost {
                 Ok(status) if is_new(status.uptime_ms) => return Ok(()),
                 _ if begun.elapsed() < limit => tokio::time::sleep(Duration::from_millis(50)).await,
                 outcome => {
-                    let reason = outcome.err().map_or("only the old one answers".to_owned(), |e| e.to_string());
+                    let reason =
+                        outcome.err().map_or("only the old one answers".to_owned(), |e| e.to_string());
                     return Err(RuntimeError::Rejected {
                         doing: format!("wait {} s for the edge", limit.as_secs()),
                         reason,

@@ -167,7 +167,8 @@ fn unlabelled(spec: &PlatformContainerSpec, cores: u32) -> ContainerCreateBody {
         }
         Network::Bridge { name, alias } => {
             host.network_mode = Some(name.clone());
-            let settings = EndpointSettings { aliases: Some(vec![alias.clone()]), ..EndpointSettings::default() };
+            let settings =
+                EndpointSettings { aliases: Some(vec![alias.clone()]), ..EndpointSettings::default() };
             Some(NetworkingConfig { endpoints_config: Some(HashMap::from([(name.clone(), settings)])) })
         }
     };
@@ -273,10 +274,8 @@ mod tests {
         assert_eq!(hardened.privileged, Some(false));
         assert_eq!(hardened.cap_drop.unwrap(), ["ALL"]);
         assert!(hardened.cap_add.unwrap().is_empty());
-        let builder = PlatformContainerSpec {
-            confinement: Confinement::Builder { seccomp: "{}".into() },
-            ..spec()
-        };
+        let builder =
+            PlatformContainerSpec { confinement: Confinement::Builder { seccomp: "{}".into() }, ..spec() };
         let builder = body("panda", &builder, "sha256:1", 2).host_config.unwrap();
         assert_eq!(builder.privileged, Some(false));
         assert_eq!(builder.cap_add.unwrap(), ["SYS_ADMIN"]);

@@ -29,7 +29,10 @@ async fn built(harness: &mut Harness, place: &Place) -> Result<()> {
     assert_eq!(host["MemorySwap"], host["Memory"], "no swap on top");
     assert_eq!(host["NanoCpus"], json!(500_000_000));
     assert_eq!(host["RestartPolicy"]["Name"], json!("unless-stopped"));
-    assert_eq!((&host["Binds"], &host["Mounts"], &host["PortBindings"]), (&Value::Null, &Value::Null, &Value::Null));
+    assert_eq!(
+        (&host["Binds"], &host["Mounts"], &host["PortBindings"]),
+        (&Value::Null, &Value::Null, &Value::Null)
+    );
     assert_eq!(host["LogConfig"]["Config"], json!({"max-file": "5", "max-size": "10m"}));
     assert_eq!(container["Config"]["User"], json!("10001:10001"));
     Ok(())
