@@ -43,6 +43,8 @@ pub struct Options {
     pub database: Database,
     /// Another engine's socket.
     pub docker: Option<PathBuf>,
+    /// Gives the data folder a disk of 48 MiB.
+    pub small_disk: bool,
     /// Settings as environment variables; they win.
     pub settings: Vec<(String, String)>,
 }
@@ -69,8 +71,9 @@ pub struct Installation {
     browser: reqwest::Client,
     server: Mutex<Option<Daemon>>,
     edge: Mutex<Option<Daemon>>,
-    settings: Vec<(String, String)>,
+    settings: Mutex<Vec<(String, String)>>,
     range: Range,
+    small_disk: bool,
 }
 
 impl Installation {
@@ -86,6 +89,11 @@ impl Installation {
         let folder = ground.folder.join(&name);
         for part in ["data/edge", "home"] {
             fs::create_dir_all(folder.join(part))?;
+        }
+        if options.small_disk {
+            let data = folder.join("data").display().to_string();
+            Program::new("mount").args(["-t", "tmpfs", "-o", "size=48m", "panda-test", &data]).output()?;
+            fs::create_dir_all(folder.join("data/edge"))?;
         }
         let [api, https, http] = free_addresses()?;
         let range = Range::take()?;
@@ -107,10 +115,11 @@ impl Installation {
             browser: reqwest::Client::new(),
             server: Mutex::new(None),
             edge: Mutex::new(None),
-            settings,
+            settings: Mutex::new(settings),
             range,
             folder,
             address,
+            small_disk: options.small_disk,
         };
         panda.start_edge().await?;
         panda.start_server().await?;
@@ -197,7 +206,7 @@ impl Installation {
             .args(["serve", "--data-dir"])
             .args([self.folder.join("data")])
             .env("HOME", self.folder.join("home"));
-        for (name, value) in &self.settings {
+        for (name, value) in &*lock(&self.settings) {
             program = program.env(name, value);
         }
         *lock(&self.server) = Some(program.start("panda-server", &self.folder.join("server.log"))?);
@@ -205,9 +214,10 @@ impl Installation {
     }
 
     /// Changes a setting for the next start of the server.
-    pub fn set(&mut self, name: &str, value: &str) {
-        self.settings.retain(|(known, _)| known != name);
-        self.settings.push((name.to_owned(), value.to_owned()));
+    pub fn set(&self, name: &str, value: &str) {
+        let mut settings = lock(&self.settings);
+        settings.retain(|(known, _)| known != name);
+        settings.push((name.to_owned(), value.to_owned()));
     }
 
     /// Starts the edge and waits until it listens.
@@ -283,6 +293,9 @@ impl Drop for Installation {
         *lock(&self.server) = None;
         *lock(&self.edge) = None;
         self.docker.clean(&self.range.prefix());
+        if self.small_disk {
+            let _ = Program::new("umount").args(["-l".into(), self.folder.join("data")]).run_blocking();
+        }
         if !std::thread::panicking() {
             let _ = fs::remove_dir_all(&self.folder);
         }

@@ -33,7 +33,7 @@ impl Drop for Turn {
 
 /// Starts the usual installation and tells the story with it; skips by the test's name where the ground isn't set up.
 #[track_caller]
-pub fn story(body: impl AsyncFnOnce(&mut Installation) -> anyhow::Result<()>) {
+pub fn story(body: impl AsyncFnOnce(&Installation) -> anyhow::Result<()>) {
     story_with(|_| Ok(Options::default()), body);
 }
 
@@ -41,7 +41,7 @@ pub fn story(body: impl AsyncFnOnce(&mut Installation) -> anyhow::Result<()>) {
 #[track_caller]
 pub fn story_with(
     options: impl FnOnce(&Ground) -> anyhow::Result<Options>,
-    body: impl AsyncFnOnce(&mut Installation) -> anyhow::Result<()>,
+    body: impl AsyncFnOnce(&Installation) -> anyhow::Result<()>,
 ) {
     // libtest runs each test on a thread of its name.
     let name = std::thread::current().name().unwrap_or("main").to_owned();
@@ -50,8 +50,8 @@ pub fn story_with(
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime starts");
     let told = runtime.block_on(async {
-        let mut panda = Installation::start_with(&ground, options(&ground)?).await?;
-        let told = body(&mut panda).await;
+        let panda = Installation::start_with(&ground, options(&ground)?).await?;
+        let told = body(&panda).await;
         if told.is_err() {
             panda.print_logs();
         }

@@ -1,4 +1,13 @@
 //! The stories: what a whole installation does and survives. docs/testing.md says what they run on.
 
+mod bad_versions;
+mod certificates;
+mod directories;
+mod engine;
+mod faults;
+mod hostile;
 mod house;
+mod kills;
 mod path;
+mod rolling;
+mod suite;

@@ -1,0 +1,117 @@
+//! kill -9 and SIGTERM of the server while a deployment is in a given state: it ends live, and nothing failed meanwhile.
+
+use std::time::Duration;
+
+use panda_e2e::{App, Installation, image, long, story, tree};
+
+use crate::rolling::slow_source;
+
+/// Deploys, ends the server as soon as the deployment is in this state, starts it again, and expects the deployment to go live.
+async fn through(panda: &Installation, state: &str, end: impl AsyncFn(&Installation) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let app = App::create(panda, &format!("kill-{state}")).await?;
+    let source = slow_source("v1")?;
+    app.deploy_source(&source).await?;
+    let prober = app.probe()?;
+    source.write("version.txt", "v2")?;
+    let id = app.begin(&tree(&app.upload(&source).await?)).await?;
+    if state != "queued" {
+        app.until(&id, |deployment| deployment.state == state).await?;
+    }
+    end(panda).await?;
+    tokio::time::sleep(Duration::from_millis(500)).await; // the time without a control plane
+    panda.start_server().await?;
+    let ended = app.end(&id).await?;
+    assert_eq!(ended.state, "live", "ended while {state}: {ended:#?}");
+    prober.until_answers("v2", Duration::from_secs(10)).await?;
+    app.settle(1).await?;
+    let report = prober.stop();
+    report.assert_no_failures();
+    report.assert_switched("v1", "v2", Duration::from_secs(8));
+    assert_eq!(app.releases().await?.len(), 2, "one release too many");
+    Ok(())
+}
+
+async fn kill(panda: &Installation) -> anyhow::Result<()> {
+    panda.kill9_server();
+    Ok(())
+}
+
+#[test]
+fn a_deploy_survives_a_kill_while_queued() {
+    story(async |panda| through(panda, "queued", kill).await);
+}
+
+#[test]
+fn a_deploy_survives_a_kill_while_building() {
+    story(async |panda| through(panda, "building", kill).await);
+}
+
+#[test]
+fn a_deploy_survives_a_kill_while_releasing() {
+    story(async |panda| through(panda, "releasing", kill).await);
+}
+
+#[test]
+fn a_deploy_survives_a_kill_while_rolling() {
+    story(async |panda| through(panda, "rolling", kill).await);
+}
+
+#[test]
+fn a_deploy_survives_a_sigterm_while_rolling() {
+    story(async |panda| {
+        through(panda, "rolling", async |panda| {
+            let status = panda.terminate_server().await?;
+            assert!(status.success(), "the server ended with {status}");
+            Ok(())
+        })
+        .await
+    });
+}
+
+#[test]
+fn a_deploy_survives_kills_at_any_moment() {
+    if !long() {
+        return; // the full matrix: make test-long
+    }
+    story(async |panda| {
+        let app = App::create(panda, "anytime").await?;
+        let source = slow_source("v0")?;
+        app.deploy_source(&source).await?;
+        let prober = app.probe()?;
+        // Each deploy takes about 12 s; a kill at each half second of it.
+        for step in 0..24_u64 {
+            source.write("version.txt", &format!("v{}", step + 1))?;
+            let id = app.begin(&tree(&app.upload(&source).await?)).await?;
+            tokio::time::sleep(Duration::from_millis(step * 500)).await;
+            panda.kill9_server();
+            panda.start_server().await?;
+            let ended = app.end(&id).await?;
+            assert!(matches!(ended.state.as_str(), "live" | "superseded"), "killed after {step} half seconds: {ended:#?}");
+        }
+        app.settle(1).await?;
+        prober.stop().assert_no_failures();
+        Ok(())
+    });
+}
+
+#[test]
+fn an_image_deploy_survives_a_server_that_is_killed_five_times() {
+    story(async |panda| {
+        let app = App::create(panda, "often").await?;
+        let mut first = image(panda, "v1");
+        first.overrides.replicas = Some(3);
+        app.deploy_live(&first).await?;
+        let prober = app.probe()?;
+        let id = app.begin(&image(panda, "v2")).await?;
+        for turn in 0..5 {
+            tokio::time::sleep(Duration::from_millis(150 * turn)).await;
+            panda.kill9_server();
+            panda.start_server().await?;
+        }
+        assert_eq!(app.end(&id).await?.state, "live");
+        prober.until_answers("v2", Duration::from_secs(10)).await?;
+        app.settle(3).await?;
+        prober.stop().assert_no_failures();
+        Ok(())
+    });
+}
