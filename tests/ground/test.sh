@@ -99,6 +99,8 @@ ground
 environment
 status=0
 cd "$root"
+# The stories start these programs, whichever part is asked for.
+cargo build --quiet -p panda-server -p panda-edge -p panda-cli --bins
 CARGO_TERM_COLOR=never cargo test --no-fail-fast "${@:---workspace}" 2>&1 | tee "$dir/log" || status=$?
 unlisted_skips || status=1
 skips=$(sort -u "$PANDA_TEST_SKIPS" | wc -l)
