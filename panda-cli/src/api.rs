@@ -13,7 +13,7 @@ use crate::error::{CliError, Result};
 use crate::target::{Server, is_loopback};
 
 /// How long one exchange may take, streams and uploads apart.
-const EXCHANGE: Duration = Duration::from_secs(60);
+const EXCHANGE: Duration = Duration::from_mins(1);
 const CONNECT: Duration = Duration::from_secs(10);
 /// The most items that a list gathers.
 const MAX_ITEMS: usize = 10_000;
@@ -50,6 +50,7 @@ impl Ask {
 
     /// Adds to the query.
     #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "numbers, names and texts read alike at the call")]
     pub(crate) fn with(mut self, key: &'static str, value: impl ToString) -> Self {
         self.query.push((key, value.to_string()));
         self

@@ -39,11 +39,11 @@ pub(crate) struct Cli {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Shared options")]
 pub(crate) struct Shared {
-    /// The app; otherwise the linked directory's, then `app` in panda.toml
-    #[arg(short, long, global = true, value_name = "APP", env = "PANDA_APP")]
+    /// The app [default: PANDA_APP, then the linked directory's, then `app` in panda.toml]
+    #[arg(short, long, global = true, value_name = "APP", env = "PANDA_APP", hide_env = true)]
     pub(crate) app: Option<String>,
-    /// The environment [default: the linked directory's, then production]
-    #[arg(short, long, global = true, value_name = "ENV", env = "PANDA_ENVIRONMENT")]
+    /// The environment [default: PANDA_ENVIRONMENT, then the linked directory's, then production]
+    #[arg(short, long, global = true, value_name = "ENV", env = "PANDA_ENVIRONMENT", hide_env = true)]
     pub(crate) environment: Option<String>,
     /// Print JSON on stdout; errors too
     #[arg(long, global = true)]
@@ -51,7 +51,7 @@ pub(crate) struct Shared {
     /// Answer yes to every question
     #[arg(short, long, global = true)]
     pub(crate) yes: bool,
-    /// The server's address; otherwise PANDA_SERVER, the linked directory's, the one of the last login
+    /// The server [default: PANDA_SERVER, then the linked directory's, then that of the last login]
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) server: Option<String>,
 }

@@ -35,7 +35,7 @@ pub(crate) fn run(cli: Cli, out: &Output) -> Result<()> {
         Verb::Init(args) => local::init(out, &shared, &args),
         Verb::Link(args) => local::link(out, &shared, &args),
         Verb::Unlink => local::unlink(out),
-        Verb::Logout => wait(account::logout(out, &shared)),
+        Verb::Logout => account::logout(out, &shared),
         Verb::Login(args) => wait(account::login(out, &shared, &args)),
         Verb::Doctor(args) => wait(doctor::run(out, &shared, &args)),
         Verb::Deploy(args) => wait(deploy::deploy(out, &shared, args)),

@@ -89,7 +89,8 @@ pub(crate) async fn accepted(
         session.out.say(&format!("note: {notice}"));
     }
     let Some(deployment) = &accepted.deployment else {
-        return unchanged(session, accepted);
+        unchanged(session, accepted);
+        return Ok(());
     };
     if detach {
         if session.out.json {
@@ -103,7 +104,7 @@ pub(crate) async fn accepted(
     follow(session, target, deployment, interrupt).await
 }
 
-fn unchanged(session: &Session, accepted: &DeploymentAccepted) -> Result<()> {
+fn unchanged(session: &Session, accepted: &DeploymentAccepted) {
     let app = &accepted.app;
     if session.out.json {
         session.out.json_line(&Summary {
@@ -122,7 +123,6 @@ fn unchanged(session: &Session, accepted: &DeploymentAccepted) -> Result<()> {
         session.out.say(&format!("nothing changed{release}"));
         session.out.line(&app.url);
     }
-    Ok(())
 }
 
 /// Shows a deployment until it ends. Ctrl-C leaves it running.
@@ -202,14 +202,14 @@ fn failure_text(deployment: &Deployment) -> String {
     let code = deployment.failure_code.as_deref().map(|code| format!(" [{code}]")).unwrap_or_default();
     let mut text = format!("error: {state}{cause}{code}");
     for line in &deployment.log {
-        text.push_str(&format!("\n    | {line}"));
+        text = format!("{text}\n    | {line}");
     }
-    match deployment.serving_release {
-        Some(release) => text.push_str(&format!("\n  v{release} serves")),
-        None => text.push_str("\n  nothing serves yet"),
-    }
+    text = match deployment.serving_release {
+        Some(release) => format!("{text}\n  v{release} serves"),
+        None => format!("{text}\n  nothing serves yet"),
+    };
     if let Some(fix) = &deployment.fix {
-        text.push_str(&format!("\n\nhint: {fix}"));
+        text = format!("{text}\n\nhint: {fix}");
     }
     text
 }

@@ -18,8 +18,8 @@ pub(crate) struct Output {
     pub(crate) talks_to_person: bool,
     /// Whether stdout is a terminal.
     pub(crate) terminal: bool,
-    colours_out: bool,
-    colours_err: bool,
+    colours_out: Colours,
+    colours_err: Colours,
 }
 
 impl Output {
@@ -32,8 +32,8 @@ impl Output {
             json,
             talks_to_person: talks,
             terminal,
-            colours_out: colours && terminal,
-            colours_err: colours && talks,
+            colours_out: Colours::kept_if(colours && terminal),
+            colours_err: Colours::kept_if(colours && talks),
         }
     }
 
@@ -44,17 +44,18 @@ impl Output {
 
     /// Prints a line of data; control codes of the server's text are taken out.
     pub(crate) fn line(&self, text: &str) {
-        let colours = if self.colours_out { Colours::Keep } else { Colours::Drop };
-        write_or_leave(&mut io::stdout().lock(), &format!("{}\n", clean(text, colours)));
+        write_or_leave(&mut io::stdout().lock(), &format!("{}\n", clean(text, self.colours_out)));
     }
 
     /// Prints a value as JSON over several lines.
+    #[expect(clippy::unused_self, reason = "all printing goes through the output")]
     pub(crate) fn json<T: Serialize>(&self, value: &T) {
         let text = serde_json::to_string_pretty(value).expect("our types have only text keys");
         write_or_leave(&mut io::stdout().lock(), &format!("{text}\n"));
     }
 
     /// Prints a value as one line of JSON.
+    #[expect(clippy::unused_self, reason = "all printing goes through the output")]
     pub(crate) fn json_line<T: Serialize>(&self, value: &T) {
         let text = serde_json::to_string(value).expect("our types have only text keys");
         write_or_leave(&mut io::stdout().lock(), &format!("{text}\n"));
@@ -62,26 +63,33 @@ impl Output {
 
     /// Says something on stderr.
     pub(crate) fn say(&self, text: &str) {
-        let colours = if self.colours_err { Colours::Keep } else { Colours::Drop };
         // A closed stderr is nobody listening; there is nowhere left to say so.
-        let _ = writeln!(io::stderr().lock(), "{}", clean(text, colours));
+        let _ = writeln!(io::stderr().lock(), "{}", clean(text, self.colours_err));
     }
 
     /// Returns the text in a colour where stdout shows colours.
     pub(crate) fn paint(&self, text: &str, code: u8) -> String {
-        if self.colours_out { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+        if self.colours_out == Colours::Keep {
+            format!("\u{1b}[{code}m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
     }
 
     /// Prints rows under headings; columns are as wide as what they hold.
     pub(crate) fn table(&self, headings: &[&str], rows: Vec<Vec<String>>) {
-        let mut lines: Vec<Vec<String>> = vec![headings.iter().map(|heading| heading.to_uppercase()).collect()];
+        let mut lines: Vec<Vec<String>> =
+            vec![headings.iter().map(|heading| heading.to_uppercase()).collect()];
         lines.extend(rows.into_iter().map(|row| {
             row.iter().map(|cell| clean(cell, Colours::Drop).replace('\n', " ")).collect::<Vec<_>>()
         }));
-        let width = |column: usize| lines.iter().filter_map(|row| row.get(column)).map(|cell| measure_text_width(cell)).max();
+        let width = |column: usize| {
+            lines.iter().filter_map(|row| row.get(column)).map(|cell| measure_text_width(cell)).max()
+        };
         let widths: Vec<usize> = (0..headings.len()).map(|column| width(column).unwrap_or(0)).collect();
         for row in &lines {
-            let cells = row.iter().zip(&widths).map(|(cell, width)| pad_str(cell, *width, Alignment::Left, None));
+            let cells =
+                row.iter().zip(&widths).map(|(cell, width)| pad_str(cell, *width, Alignment::Left, None));
             self.line(cells.collect::<Vec<_>>().join("  ").trim_end());
         }
     }
@@ -98,19 +106,19 @@ impl Output {
 }
 
 /// Returns a problem as people read it.
-fn told(problem: &Problem, colours: bool) -> String {
+fn told(problem: &Problem, colours: Colours) -> String {
     let paint = |word: &str, code: u8| {
-        if colours { format!("\u{1b}[{code};1m{word}\u{1b}[0m") } else { word.to_owned() }
+        if colours == Colours::Keep { format!("\u{1b}[{code};1m{word}\u{1b}[0m") } else { word.to_owned() }
     };
     let mut text = format!("{} {}", paint("error:", 31), problem.detail);
     for field in &problem.errors {
-        text.push_str(&format!("\n  {}: {}", field.field, field.message));
+        text = format!("{text}\n  {}: {}", field.field, field.message);
     }
     if problem.code == panda_api_types::ErrorCode::Internal && !problem.instance.is_empty() {
-        text.push_str(&format!("\n  request: {}", problem.instance));
+        text = format!("{text}\n  request: {}", problem.instance);
     }
     if let Some(hint) = &problem.hint {
-        text.push_str(&format!("\n\n{} {hint}", paint("hint:", 36)));
+        text = format!("{text}\n\n{} {hint}", paint("hint:", 36));
     }
     text
 }

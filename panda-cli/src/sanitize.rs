@@ -9,6 +9,13 @@ pub(crate) enum Colours {
     Drop,
 }
 
+impl Colours {
+    /// Returns what happens to colours where they may or may not be shown.
+    pub(crate) fn kept_if(shown: bool) -> Self {
+        if shown { Self::Keep } else { Self::Drop }
+    }
+}
+
 /// Takes out control codes: escape sequences other than colours, carriage returns, bells, and the marks
 /// that turn the direction of writing. Line breaks and tabs stay.
 pub(crate) fn clean(text: &str, colours: Colours) -> String {

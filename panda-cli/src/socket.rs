@@ -126,13 +126,11 @@ pub(crate) async fn carry(mut socket: Socket, first: Option<String>, tty: bool) 
                 Some(Err(error)) => return Err(broken(&error.to_string())),
                 None => return Err(broken("the server ended it without an exit code")),
             },
-            bytes = input.recv(), if open => match bytes {
-                Some(bytes) => send(&mut socket, Message::binary(bytes)).await?,
-                None => {
-                    open = false;
-                    send(&mut socket, Message::text(r#"{"eof":true}"#)).await?;
-                }
-            },
+            bytes = input.recv(), if open => {
+                open = bytes.is_some();
+                let message = bytes.map_or_else(|| Message::text(r#"{"eof":true}"#), Message::binary);
+                send(&mut socket, message).await?;
+            }
             _ = resized.recv(), if tty => if let Some((columns, rows)) = terminal_size() {
                 send(&mut socket, Message::text(format!(r#"{{"resize":[{columns},{rows}]}}"#))).await?;
             },

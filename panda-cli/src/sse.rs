@@ -14,7 +14,7 @@ use crate::error::{CliError, Result};
 /// Without a sign of life for this long, a connection counts as lost; servers send one every 15 s.
 const SILENCE: Duration = Duration::from_secs(45);
 /// Without a connection for this long, the stream is given up.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_mins(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 

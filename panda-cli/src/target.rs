@@ -49,20 +49,24 @@ impl Place {
     }
 
     /// Returns the server: flag, PANDA_SERVER, link, last login.
+    ///
+    /// A link may have come with somebody else's files, so its server gets no token, secret or source
+    /// before this user has signed in to it.
     pub(crate) fn server(&self, shared: &Shared) -> Result<Server> {
         let logins = Logins::load()?;
-        let address = shared
-            .server
-            .clone()
-            .or_else(|| said("PANDA_SERVER"))
-            .or_else(|| self.link.as_ref().and_then(|(_, link)| link.server.clone()))
-            .or_else(|| logins.current.clone())
-            .ok_or_else(|| {
-                CliError::new(ErrorCode::Unauthenticated, "no server is known yet")
-                    .hint("run `panda login --server URL`, or `panda login` for one on this machine")
-            })?;
+        let named = shared.server.clone().or_else(|| said("PANDA_SERVER"));
+        let linked = self.link.as_ref().and_then(|(_, link)| link.server.clone());
+        let address = named.clone().or(linked).or_else(|| logins.current.clone()).ok_or_else(|| {
+            CliError::new(ErrorCode::Unauthenticated, "no server is known yet")
+                .hint("run `panda login --server URL`, or `panda login` for one on this machine")
+        })?;
         let url = parse_server(&address)?;
         let login = logins.servers.get(address_of(&url).as_str()).cloned();
+        if named.is_none() && login.is_none() {
+            let detail = format!("this directory is linked to `{url}`, and you aren't signed in there");
+            return Err(CliError::new(ErrorCode::Unauthenticated, detail)
+                .hint(format!("if you know that server, run `panda login --server {url}`")));
+        }
         Self::with_login(url, login)
     }
 

@@ -22,7 +22,7 @@ use crate::progress::{Progress, counted};
 const BATCH_BYTES: u64 = 32 << 20;
 const BATCH_FILES: usize = 2000;
 /// How long one batch may take.
-const BATCH_TIME: Duration = Duration::from_secs(900);
+const BATCH_TIME: Duration = Duration::from_mins(15);
 /// Attempts without any progress before giving up.
 const ATTEMPTS: u32 = 5;
 

@@ -14,8 +14,11 @@ pub(crate) fn error(error: &clap::Error) -> Option<CliError> {
         Some(ContextValue::Strings(texts)) => Some(texts.join(", ")),
         _ => None,
     };
-    let first = |kind| match error.get(kind) {
-        Some(ContextValue::Strings(texts)) => texts.first().cloned(),
+    // Of several, clap doesn't put the best in a fixed place.
+    let best = |kind, typed: &str| match error.get(kind) {
+        Some(ContextValue::Strings(texts)) => closest(typed, texts.iter().map(String::as_str))
+            .map(str::to_owned)
+            .or_else(|| texts.last().cloned()),
         Some(ContextValue::String(text)) => Some(text.clone()),
         _ => None,
     };
@@ -28,11 +31,11 @@ pub(crate) fn error(error: &clap::Error) -> Option<CliError> {
         | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => return None,
         ErrorKind::InvalidSubcommand => {
             let typed = text(ContextKind::InvalidSubcommand).unwrap_or_default();
-            let close = first(ContextKind::SuggestedSubcommand).or_else(|| close_verb(&typed));
+            let close = best(ContextKind::SuggestedSubcommand, &typed).or_else(|| close_verb(&typed));
             (format!("`{typed}` is no verb of panda"), did_you_mean(close))
         }
         ErrorKind::UnknownArgument => {
-            let close = first(ContextKind::SuggestedArg);
+            let close = best(ContextKind::SuggestedArg, &invalid);
             (format!("`{invalid}` is no argument here"), did_you_mean(close))
         }
         ErrorKind::MissingRequiredArgument => (format!("{invalid} is missing"), None),
@@ -42,7 +45,7 @@ pub(crate) fn error(error: &clap::Error) -> Option<CliError> {
         }
         ErrorKind::InvalidValue if value.is_empty() => (format!("{invalid} needs a value"), None),
         ErrorKind::InvalidValue => {
-            let close = did_you_mean(first(ContextKind::SuggestedValue));
+            let close = did_you_mean(best(ContextKind::SuggestedValue, &value));
             let all = text(ContextKind::ValidValue).map(|all| format!("use one of: {all}"));
             (format!("`{value}` can't be {invalid}"), close.or(all))
         }

@@ -55,7 +55,9 @@ fn known_server(shared: &Shared) -> Result<Server> {
     match place.server(shared) {
         Ok(server) => Ok(Server { token: None, ..server }),
         Err(error) if error.code() == Some(ErrorCode::Unauthenticated) => {
-            Ok(Server { url: parse_server(LOCAL_SERVER)?, token: None, ca: None })
+            let linked = place.link.and_then(|(_, link)| link.server);
+            let url = parse_server(linked.as_deref().unwrap_or(LOCAL_SERVER))?;
+            Ok(Server { url, token: None, ca: None })
         }
         Err(error) => Err(error),
     }
@@ -125,7 +127,7 @@ fn host_name() -> String {
 }
 
 /// Forgets the server's token, here; `panda tokens revoke` ends it there.
-pub(super) async fn logout(out: &Output, shared: &Shared) -> Result<()> {
+pub(super) fn logout(out: &Output, shared: &Shared) -> Result<()> {
     let server = match Place::here()?.server(shared) {
         Ok(server) => server,
         Err(error) if error.code() == Some(ErrorCode::Unauthenticated) => {

@@ -65,12 +65,11 @@ pub(super) async fn destroy(session: &Session, args: &DestroyArgs) -> Result<()>
     if let Err(error) = found {
         return Err(session.explain(&target, error).await);
     }
-    let confirmed = match &args.confirm {
-        Some(name) => name.clone(),
-        None => {
-            let question = format!("All releases, logs and variables of `{app}` go. Its name once more:");
-            ask::text(&session.out, &question, &format!("--confirm {app}"))?
-        }
+    let confirmed = if let Some(name) = &args.confirm {
+        name.clone()
+    } else {
+        let question = format!("All releases, logs and variables of `{app}` go. Its name once more:");
+        ask::text(&session.out, &question, &format!("--confirm {app}"))?
     };
     if confirmed != app.as_str() {
         return Err(CliError::usage(format!("`{confirmed}` isn't `{app}`; nothing was removed"))

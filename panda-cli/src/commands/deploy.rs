@@ -43,13 +43,11 @@ pub(super) async fn deploy(out: &Output, shared: &Shared, args: DeployArgs) -> R
     let target = target(&session, manifest.as_ref().map(|(_, manifest)| manifest))?;
     let mut interrupt = Interrupt::listen()?;
     let prepared = prepare(&session, &target, &args, manifest);
-    let mut request = match interrupt.or(prepared).await {
-        Some(request) => request?,
-        None => {
-            session.out.say("\nstopped; nothing was deployed, and what was sent isn't sent again");
-            return Err(CliError::Said(EXIT_INTERRUPTED));
-        }
+    let Some(request) = interrupt.or(prepared).await else {
+        session.out.say("\nstopped; nothing was deployed, and what was sent isn't sent again");
+        return Err(CliError::Said(EXIT_INTERRUPTED));
     };
+    let mut request = request?;
     request.overrides = overrides;
     let accepted: DeploymentAccepted =
         session.api.exchange(Method::POST, &target.ask(["deployments"]), &request).await?;

@@ -95,18 +95,16 @@ async fn change(
     let count = changes.len();
     let request = EnvChangeRequest { changes, deploy: !no_deploy };
     let changed: EnvChanged = session.api.exchange(Method::PATCH, &target.ask(["env"]), &request).await?;
-    match &changed.deployment {
-        Some(accepted) => follow::accepted(session, target, accepted, follow.detach, &mut interrupt).await,
-        None => {
-            if session.out.json {
-                session.out.json_line(&changed);
-            } else {
-                let when = if no_deploy { "; the next deploy takes it" } else { "" };
-                session.out.say(&format!("{count} changed, version {}{when}", changed.version));
-            }
-            Ok(())
-        }
+    if let Some(accepted) = &changed.deployment {
+        return follow::accepted(session, target, accepted, follow.detach, &mut interrupt).await;
     }
+    if session.out.json {
+        session.out.json_line(&changed);
+    } else {
+        let when = if no_deploy { "; the next deploy takes it" } else { "" };
+        session.out.say(&format!("{count} changed, version {}{when}", changed.version));
+    }
+    Ok(())
 }
 
 /// Names every name that can't be, before anything is sent.

@@ -23,21 +23,25 @@ pub(super) async fn run(session: &Session, args: &EventsArgs) -> Result<()> {
     let mut past: Vec<EventView> = session.api.list(&ask, Some(args.lines)).await?;
     past.reverse();
     if !args.follow {
-        return list(session, &past);
+        list(session, &past);
+        return Ok(());
     }
     let newest = past.last().map_or(0, |event| event.id);
-    past.iter().for_each(|event| line(session, event));
+    for event in &past {
+        line(session, event);
+    }
     let mut interrupt = Interrupt::listen()?;
     interrupt.or(stream(session, ask, newest)).await.unwrap_or(Err(CliError::Said(EXIT_INTERRUPTED)))
 }
 
-fn list(session: &Session, events: &[EventView]) -> Result<()> {
+fn list(session: &Session, events: &[EventView]) {
     if session.out.json {
         session.out.json(&events);
     } else {
-        events.iter().for_each(|event| line(session, event));
+        for event in events {
+            line(session, event);
+        }
     }
-    Ok(())
 }
 
 async fn stream(session: &Session, ask: Ask, newest: i64) -> Result<()> {

@@ -1,2 +1,13 @@
-//! x
-fn main() {}
+//! `panda` as people run it: the real binary against a real HTTP server that answers from the book.
+#![expect(clippy::unwrap_used, reason = "the helpers of tests fail the test by it")]
+
+mod deploy;
+mod env;
+mod exec;
+mod fake;
+mod local;
+mod login;
+mod logs;
+mod npm;
+mod usage;
+mod verbs;

@@ -1,0 +1,151 @@
+//! The other verbs: what they ask for and what they show.
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::response::Json;
+use axum::routing::{delete, get, patch, post};
+use serde_json::json;
+
+use crate::fake::{Fake, User, app, deployment};
+
+fn routes() -> Router {
+    let instance = json!({ "id": "i1", "process": "web", "release": 3, "state": "oom", "reason": "limit 512Mi", "restarts": 2,
+        "started_at": "2020-01-01T00:00:00Z", "memory_bytes": 536_870_912, "runs_as_root": false });
+    let domain = json!({ "host": "a.example.com", "path": "/", "kind": "domain", "verified": false, "certificate": "pending",
+        "records": [{ "kind": "A", "name": "a.example.com", "expected": "192.0.2.1", "seen": [], "ok": false }],
+        "url": "https://a.example.com" });
+    let status = json!({ "app": app("shop"), "instances": [instance], "deployment": deployment("live"),
+        "domains": [domain], "notices": ["runs as root"] });
+    let release = |number: u32| {
+        json!({ "number": number, "image": "r@sha256:1", "source": "abc1234", "env_version": 2,
+            "processes": { "web": "node server.js" }, "by": "ada", "created_at": "2020-01-01T00:00:00Z", "serving": number == 3,
+            "outcome": "live" })
+    };
+    let (instances, releases, info) =
+        (json!({ "items": [instance] }), json!({ "items": [release(3), release(2)] }), release(2));
+    let changes =
+        json!({ "from": 2, "to": 3, "changes": [{ "what": "env.A", "before": "1", "after": "2" }] });
+    let verified = domain.clone();
+    Router::new()
+        .route("/apps", get(|| async { Json(json!({ "items": [app("shop")] })) }))
+        .route("/apps/shop", get(|| async { Json(app("shop")) }))
+        .route("/apps/shop", delete(|| async { StatusCode::ACCEPTED }))
+        .route("/apps/shop/status", get(move || async move { Json(status) }))
+        .route("/apps/shop/instances", get(move || async move { Json(instances) }))
+        .route("/apps/shop/scale", patch(|| async { Json(app("shop")) }))
+        .route("/apps/shop/releases", get(move || async move { Json(releases) }))
+        .route("/apps/shop/releases/2", get(move || async move { Json(info) }))
+        .route("/apps/shop/releases/diff", get(move || async move { Json(changes) }))
+        .route("/apps/shop/domains", post(move || async move { (StatusCode::CREATED, Json(domain)) }))
+        .route("/apps/shop/domains/a.example.com/verify", post(move || async move { Json(verified) }))
+        .route("/apps/shop/domains/a.example.com", delete(|| async { StatusCode::NO_CONTENT }))
+        .route("/apps/shop/manifest", get(|| async { "kind: container\n" }))
+}
+
+#[test]
+fn tables_and_overviews_read_well() {
+    let fake = Fake::start(routes());
+    let user = User::of(&fake);
+    let mut all = String::new();
+    for line in [
+        "ps",
+        "status",
+        "scale",
+        "releases",
+        "releases info v2",
+        "releases diff v2 v3",
+        "domains add a.example.com",
+        "apps",
+        "manifest",
+        "open",
+    ] {
+        let ran = user.panda(&format!("{line} -a shop"));
+        ran.ends(0);
+        all = format!("{all}$ panda {line}\n{}\n", ran.out);
+        if line != "manifest" {
+            let ran = user.panda(&format!("{line} -a shop --json"));
+            ran.ends(0);
+            serde_json::from_str::<serde_json::Value>(&ran.out)
+                .unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+    }
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn scale_takes_numbers_names_and_sizes() {
+    let fake = Fake::start(routes());
+    let user = User::of(&fake);
+    let asked = || fake.seen_at("PATCH", "/scale").pop().unwrap().json();
+    user.panda("scale 3 -a shop").ends(0);
+    assert_eq!(asked()["replicas"], json!({ "web": 3 }));
+    user.panda("ps:scale web=0 worker=2 -a shop").ends(0);
+    assert_eq!(asked()["replicas"], json!({ "web": 0, "worker": 2 }));
+    user.panda("scale worker --cpu 250m --memory 1Gi -a shop").ends(0);
+    assert_eq!(
+        asked(),
+        json!({ "replicas": {}, "cpu_millis": { "worker": 250 }, "memory_bytes": { "worker": 1 << 30 } })
+    );
+    for (line, code) in [
+        ("scale web=-1", 2),
+        ("scale web=1e9", 2),
+        ("scale 99999", 2),
+        ("scale --cpu 1e99", 2),
+        ("scale --memory 5", 2),
+        ("scale wbe=1", 3),
+    ] {
+        user.panda(&format!("{line} -a shop")).ends(code);
+    }
+    assert!(user.panda("scale wbe=1 -a shop").err.contains("did you mean `web`?"));
+}
+
+#[test]
+fn destroy_wants_the_name_twice() {
+    let fake = Fake::start(routes());
+    let user = User::of(&fake);
+    user.panda("destroy shop").ends(2);
+    user.panda("destroy shop -y").ends(2);
+    user.panda("destroy shop --confirm shopp").ends(2);
+    assert!(user.panda("destroy shpo --confirm shpo").ends(3).err.contains("did you mean `shop`?"));
+    assert!(fake.seen_at("DELETE", "/apps/shop").is_empty());
+    user.panda("destroy shop --confirm shop").ends(0);
+    assert_eq!(fake.seen_at("DELETE", "/apps/shop")[0].query, "confirm=shop");
+}
+
+#[test]
+fn a_domain_that_isnt_ready_exits_with_a_code() {
+    let fake = Fake::start(routes());
+    let user = User::of(&fake);
+    let ran = user.panda("domains verify A.example.com -a shop");
+    ran.ends(6);
+    assert!(ran.out.contains("192.0.2.1") && ran.out.contains("to fix"), "{}", ran.out);
+    user.panda("domains remove a.example.com -a shop").ends(0);
+    user.panda("domains add *.example.com -a shop").ends(6);
+}
+
+#[test]
+fn lists_go_on_over_their_pages() {
+    use axum::extract::Query;
+    use std::collections::HashMap;
+    let pages = |Query(query): Query<HashMap<String, String>>| async move {
+        match query.get("cursor").map(String::as_str) {
+            None => Json(json!({ "items": [app("one")], "next_cursor": "c1" })),
+            Some("c1") => Json(json!({ "items": [app("two")] })),
+            Some(other) => panic!("{other}"),
+        }
+    };
+    let fake = Fake::start(Router::new().route("/apps", get(pages)));
+    let ran = User::of(&fake).panda("apps list --json");
+    assert_eq!(serde_json::from_str::<Vec<serde_json::Value>>(&ran.ends(0).out).unwrap().len(), 2);
+}
+
+#[test]
+fn the_linked_directory_is_what_verbs_mean() {
+    let fake = Fake::start(routes());
+    let user = User::of(&fake);
+    assert!(user.panda("ps").ends(3).err.contains("panda link APP"));
+    user.panda("link shop").ends(0);
+    user.panda("ps").ends(0);
+    let fake_only = fake.seen_at("GET", "/apps/shop/instances");
+    assert_eq!(fake_only[0].query, "environment=production&limit=200");
+}
