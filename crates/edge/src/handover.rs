@@ -28,14 +28,33 @@ pub(crate) fn path_beside(control: &Path) -> PathBuf {
     control.with_added_extension("handover")
 }
 
-/// Asks a process that is running for its listening sockets; none if there is no such process.
-pub(crate) fn inherit(path: &Path) -> Vec<TcpListener> {
-    let Ok(stream) = UnixStream::connect(path) else { return Vec::new() };
-    match receive(&stream) {
-        Ok(sockets) => sockets,
-        Err(error) => {
-            tracing::warn!(%error, "the running edge didn't hand its sockets over; new ones are opened beside them");
-            Vec::new()
+/// What a process that is being replaced gave.
+#[derive(Debug)]
+pub(crate) enum Predecessor {
+    /// There is none.
+    None,
+    /// It runs; these are its sockets, if it handed them over.
+    Running(Vec<TcpListener>),
+}
+
+/// Asks a process that is running for its listening sockets.
+pub(crate) fn inherit(path: &Path) -> Predecessor {
+    let Ok(stream) = UnixStream::connect(path) else { return Predecessor::None };
+    Predecessor::Running(receive(&stream).unwrap_or_else(|error| {
+        tracing::warn!(%error, "the running edge didn't hand its sockets over; new ones are opened beside them");
+        Vec::new()
+    }))
+}
+
+impl Predecessor {
+    /// Takes out the sockets that listen on the address.
+    pub(crate) fn take(&mut self, address: SocketAddr) -> Vec<TcpListener> {
+        match self {
+            Self::None => Vec::new(),
+            Self::Running(sockets) => {
+                let is_here = |socket: &mut TcpListener| socket.local_addr().is_ok_and(|at| at == address);
+                sockets.extract_if(.., is_here).collect()
+            }
         }
     }
 }
@@ -84,9 +103,4 @@ pub(crate) async fn serve(listener: UnixListener, sockets: Arc<[TcpListener]>, s
             Err(_) => {}
         }
     }
-}
-
-/// Takes out those that listen on the address.
-pub(crate) fn take(inherited: &mut Vec<TcpListener>, address: SocketAddr) -> Vec<TcpListener> {
-    inherited.extract_if(.., |socket| socket.local_addr().is_ok_and(|local| local == address)).collect()
 }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access_log::{AccessLog, AccessLogTarget};
 use crate::control::{self, Control, SocketFile};
-use crate::handover;
+use crate::handover::{self, Predecessor};
 use crate::persist::{Disk, PersistError};
 use crate::port_holder;
 use crate::protocol::ListenAddresses;
@@ -117,10 +117,10 @@ impl Edge {
         }
         let mut listeners: Vec<Vec<Listener>> = (0..workers).map(|_| Vec::new()).collect();
         let handover_path = handover::path_beside(&config.control);
-        let mut inherited = handover::inherit(&handover_path);
-        let http = bind_all(&config.http, false, "--http", &mut listeners, &mut inherited)?;
-        let https = bind_all(&config.https, true, "--https", &mut listeners, &mut inherited)?;
-        drop(inherited);
+        let mut predecessor = handover::inherit(&handover_path);
+        let http = bind_all(&config.http, false, "--http", &mut listeners, &mut predecessor)?;
+        let https = bind_all(&config.https, true, "--https", &mut listeners, &mut predecessor)?;
+        drop(predecessor);
         let metrics = config.metrics.map(|address| bind(address, "--metrics", false)).transpose()?;
         let listening = ListenAddresses {
             metrics: metrics.as_ref().and_then(|socket| socket.local_addr().ok()),
@@ -233,12 +233,16 @@ fn bind_all(
     is_tls: bool,
     flag: &'static str,
     listeners: &mut [Vec<Listener>],
-    inherited: &mut Vec<std::net::TcpListener>,
+    predecessor: &mut Predecessor,
 ) -> Result<Vec<SocketAddr>, StartError> {
     let mut bound = Vec::new();
     for address in addresses {
         let mut address = *address;
-        let taken = handover::take(inherited, address);
+        let taken = predecessor.take(address);
+        if taken.is_empty() && matches!(predecessor, Predecessor::None) {
+            // Sockets that share a port split its requests: only a predecessor may be there already.
+            drop(bind(address, flag, false)?);
+        }
         let ready = taken.len();
         for (number, socket) in taken.into_iter().enumerate() {
             listeners[number % listeners.len()].push(Listener { socket, is_tls });

@@ -170,6 +170,15 @@ async fn a_taken_port_is_refused_with_its_holder_and_the_flag_that_moves_it() {
     let mut child = edge(folder.path(), &address.to_string());
     let message = read_until(child.stderr.as_mut().unwrap(), "--http").await;
     assert!(!child.wait().await.unwrap().success());
+    // An edge of somebody else would share the port without a word, and answer half of its requests.
+    let other = tempfile::tempdir().unwrap();
+    let running_edge = edge(other.path(), "127.0.0.1:0");
+    let client = EdgeClient::new(other.path().join("edge.sock"));
+    running(&client, &running_edge).await;
+    let port = client.status().await.unwrap().listening.http[0].to_string();
+    let mut second = edge(folder.path(), &port);
+    let refused = read_until(second.stderr.as_mut().unwrap(), "--http").await;
+    assert!(refused.contains(&format!("panda-edge (pid {})", running_edge.id().unwrap())), "{refused}");
     let me = format!("(pid {})", std::process::id());
     assert!(message.contains(&format!("port {}", address.port())) && message.contains(&me), "{message}");
 }
