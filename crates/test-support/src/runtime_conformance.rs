@@ -28,7 +28,7 @@ use panda_domain::release::{HealthCheck, Shutdown};
 use panda_domain::secret::Secret;
 
 /// How long a real runtime may take for anything that a contract waits for.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Makes a new runtime object on the same engine, as a restarted server does.
 pub type Reconnect = Box<dyn Fn() -> BoxFuture<'static, Result<Arc<dyn Runtime>>> + Send + Sync>;

@@ -49,7 +49,7 @@ impl DockerConfig {
             subnet_prefix: 24,
             edge_socket: None,
             pids_limit: 512,
-            call_timeout: Duration::from_secs(60),
+            call_timeout: Duration::from_mins(1),
             pull_timeout: Duration::from_mins(15),
             ids: IdSource::random(clock.clone()),
             clock,

@@ -103,10 +103,10 @@ async fn restart(run: &Run, engine: &Engine) {
     let instance = &run.identity.instance;
     match engine.call_within(grace, format!("restart hung instance `{instance}`"), call).await {
         Ok(()) => {
-            tracing::warn!(instance.id = %instance, "restarted instance {instance}: its health path failed")
+            tracing::warn!(instance.id = %instance, "restarted instance {instance}: its health path failed");
         }
         Err(error) => {
-            tracing::warn!(instance.id = %instance, %error, "instance {instance} hangs and can't be restarted")
+            tracing::warn!(instance.id = %instance, %error, "instance {instance} hangs and can't be restarted");
         }
     }
 }

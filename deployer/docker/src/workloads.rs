@@ -34,7 +34,7 @@ impl Driver {
     pub(crate) async fn ensure_workload(&self, spec: &WorkloadSpec) -> RuntimeResult<Progress> {
         // Two calls for one workload would each see the other's instances missing.
         let Some(_turn) = self.turns.take(&spec.key) else { return Ok(Progress::Working) };
-        ensure::run(self, spec).await
+        Box::pin(ensure::run(self, spec)).await
     }
 
     /// Drains and removes all instances of a workload.

@@ -15,13 +15,14 @@ pub(super) fn read(source: &Source, output: LogOutput) -> Option<LogChunk> {
     };
     let space = message.iter().position(|byte| *byte == b' ')?;
     let at = std::str::from_utf8(&message[..space]).ok()?.parse().ok()?;
-    let line = trim_end(message.slice(space + 1..));
+    let line = trim_end(&message.slice(space + 1..));
     Some(LogChunk { at, instance: source.instance.clone(), process: source.process.clone(), stream, line })
 }
 
-fn trim_end(line: Bytes) -> Bytes {
-    let line = line.strip_suffix(b"\n").map_or(line.clone(), |rest| line.slice(..rest.len()));
-    line.strip_suffix(b"\r").map_or(line.clone(), |rest| line.slice(..rest.len()))
+fn trim_end(line: &Bytes) -> Bytes {
+    let end = line.strip_suffix(b"\n").unwrap_or(line);
+    let end = end.strip_suffix(b"\r").unwrap_or(end);
+    line.slice(..end.len())
 }
 
 #[cfg(test)]

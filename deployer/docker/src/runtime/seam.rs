@@ -29,7 +29,7 @@ impl Workloads for DockerRuntime {
     }
 
     async fn ensure_workload(&self, spec: &WorkloadSpec) -> RuntimeResult<Progress> {
-        self.driver.ensure_workload(spec).await
+        Box::pin(self.driver.ensure_workload(spec)).await
     }
 
     async fn remove_workload(&self, key: &WorkloadKey, shutdown: &Shutdown) -> RuntimeResult<Progress> {

@@ -2,6 +2,7 @@
 
 mod harden;
 mod own;
+mod roll;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -43,7 +44,7 @@ impl Bench {
         let installation: JobId = ids.next();
         let mut config = DockerConfig::new(format!("test-{installation}"), folder.path());
         config.socket = PathBuf::from(socket.strip_prefix("unix://").unwrap_or(&socket));
-        config.subnet_pool = "10.214.0.0/16".to_owned();
+        "10.214.0.0/16".clone_into(&mut config.subnet_pool);
         if let Ok(run) = std::env::var("PANDA_TEST_RUN") {
             config.labels.insert("panda.test".to_owned(), run);
         }

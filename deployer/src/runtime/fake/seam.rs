@@ -265,7 +265,7 @@ impl Inspect for FakeRuntime {
             .values()
             .filter(|w| w.spec.key.environment == *environment && w.spec.key.placement == *placement);
         // Debug of a spec shows no values of variables.
-        Ok(ours.map(|w| format!("{:#?}\n", w.spec)).collect())
+        Ok(ours.map(|w| format!("{:#?}", w.spec)).collect::<Vec<_>>().join("\n"))
     }
 }
 
