@@ -52,8 +52,15 @@ pub struct Certificates {
 
 impl Certificates {
     /// Makes the reconciler of an installation.
-    pub fn new(store: Store, publisher: Arc<RoutePublisher>, local: LocalCa, settings: CertificateSettings, platform_host: String) -> Self {
-        let authority = settings.directory.clone().map(|directory| Authority::new(store.clone(), directory, settings));
+    pub fn new(
+        store: Store,
+        publisher: Arc<RoutePublisher>,
+        local: LocalCa,
+        settings: CertificateSettings,
+        platform_host: String,
+    ) -> Self {
+        let authority =
+            settings.directory.clone().map(|directory| Authority::new(store.clone(), directory, settings));
         Self { store, publisher, local, authority, platform_host }
     }
 
@@ -87,7 +94,8 @@ impl Certificates {
         let routed = tx.routed_rows().await?;
         let given = routed.iter().map(|row| row.placement.host.clone());
         let domains = routed.iter().flat_map(|row| row.domains.iter().map(|d| d.host.to_string()));
-        let mut hosts: Vec<String> = std::iter::once(self.platform_host.clone()).chain(given).chain(domains).collect();
+        let mut hosts: Vec<String> =
+            std::iter::once(self.platform_host.clone()).chain(given).chain(domains).collect();
         hosts.sort_unstable();
         hosts.dedup();
         let mut rows = tx.all_certificates().await?;
@@ -105,14 +113,16 @@ impl Certificates {
             return false;
         }
         let ends_soon = row.not_after.is_none_or(|end| {
-            end.as_millisecond() - now.as_millisecond() < i64::try_from(RENEW_BEFORE.as_millis()).expect("30 days fit")
+            end.as_millisecond() - now.as_millisecond()
+                < i64::try_from(RENEW_BEFORE.as_millis()).expect("30 days fit")
         });
         row.chain_pem.is_none() || ends_soon
     }
 
     async fn issue_locally(&self, host: &str) -> Result<(), DeployError> {
         let now = self.store.clock().now();
-        let leaf = self.local.issue(&[host.to_owned()], SystemTime::from(now)).map_err(DeployError::LocalCa)?;
+        let leaf =
+            self.local.issue(&[host.to_owned()], SystemTime::from(now)).map_err(DeployError::LocalCa)?;
         let end = jiff::Timestamp::try_from(leaf.expires_at).expect("the end of a certificate is a time");
         let mut tx = self.store.begin().await?;
         tx.upsert_certificate(&CertificateRow {

@@ -50,7 +50,11 @@ impl Deadlines {
         let minutes = limit.as_secs() / 60;
         Some(if deployment.state == DeploymentState::Queued {
             let cause = format!("it waited {minutes} minutes for the builder");
-            Failure::new(FailureCode::P501, cause, "`panda doctor` tells whether the builder is up; then deploy again")
+            Failure::new(
+                FailureCode::P501,
+                cause,
+                "`panda doctor` tells whether the builder is up; then deploy again",
+            )
         } else {
             let cause = format!("the build took longer than {minutes} minutes");
             Failure::new(FailureCode::P107, cause, "look at its slowest step: `panda logs --build`")

@@ -80,7 +80,12 @@ impl Running<'_> {
     }
 
     /// Returns the spec of one process at this scale.
-    pub fn workload(&self, process: &ProcessName, spec: &ProcessSpec, scale: Scale) -> Result<WorkloadSpec, MissingVariable> {
+    pub fn workload(
+        &self,
+        process: &ProcessName,
+        spec: &ProcessSpec,
+        scale: Scale,
+    ) -> Result<WorkloadSpec, MissingVariable> {
         Ok(WorkloadSpec {
             key: self.key(process),
             app: self.placement.app_name.clone(),
@@ -119,7 +124,9 @@ impl Running<'_> {
         let file = |(path, content): (&String, &FileContent)| {
             let content = match content {
                 FileContent::Text(text) => Secret::new(text.clone()),
-                FileContent::Secret(key) => self.value(key).ok_or_else(|| MissingVariable { path: path.clone(), key: key.clone() })?,
+                FileContent::Secret(key) => {
+                    self.value(key).ok_or_else(|| MissingVariable { path: path.clone(), key: key.clone() })?
+                }
             };
             Ok(FileSpec { path: path.clone(), content })
         };

@@ -60,7 +60,8 @@ impl DestroyApp {
         let mut tx = self.store.begin().await?;
         for active in tx.active_deployment_of(&row.placement.id).await? {
             tx.request_cancel(&active.team, &active.id).await?;
-            tx.advance_deployment(&active, DeploymentState::Canceled { reason: CancelReason::AppDestroyed }).await?;
+            tx.advance_deployment(&active, DeploymentState::Canceled { reason: CancelReason::AppDestroyed })
+                .await?;
         }
         tx.wake();
         tx.commit().await?;
@@ -80,7 +81,14 @@ impl DestroyApp {
     /// Gives the environment's network back once nobody is in it.
     async fn leave_environment(&self, row: &PlacementRow) -> Result<(), DeployError> {
         let environment = &row.placement.environment;
-        let empty = !self.store.read().await?.all_placements().await?.iter().any(|p| p.placement.environment == *environment);
+        let empty = !self
+            .store
+            .read()
+            .await?
+            .all_placements()
+            .await?
+            .iter()
+            .any(|p| p.placement.environment == *environment);
         if empty {
             self.runtime.remove_environment(&environment_of(&row.placement)).await?;
         }
@@ -93,11 +101,16 @@ impl Handler for DestroyApp {
     async fn run(&self, context: &JobContext) -> JobOutcome {
         let payload = context.payload();
         let JobPayload::DestroyApp { team, app } = payload else {
-            return JobOutcome::Fail { error: format!("a job of kind `{}` came to the destroy handler", payload.kind()) };
+            return JobOutcome::Fail {
+                error: format!("a job of kind `{}` came to the destroy handler", payload.kind()),
+            };
         };
         match self.work(team, app).await {
             Ok(true) => JobOutcome::Done,
-            Ok(false) => JobOutcome::Retry { after: Duration::from_millis(500), error: "instances are still ending".to_owned() },
+            Ok(false) => JobOutcome::Retry {
+                after: Duration::from_millis(500),
+                error: "instances are still ending".to_owned(),
+            },
             // Destroying never gives up: what is left would run for ever.
             Err(error) => JobOutcome::Retry { after: Duration::from_secs(5), error: error.to_string() },
         }

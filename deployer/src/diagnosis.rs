@@ -12,7 +12,11 @@ use crate::runtime::{ObservedInstance, TaskStatus};
 pub fn of_instance(trouble: &Trouble, spec: Option<&ProcessSpec>, size: Size) -> Failure {
     let process = &trouble.process;
     let Some(instance) = &trouble.instance else {
-        return Failure::new(FailureCode::P204, format!("no instance of `{process}` could be started"), "run `panda doctor`");
+        return Failure::new(
+            FailureCode::P204,
+            format!("no instance of `{process}` could be started"),
+            "run `panda doctor`",
+        );
     };
     if let Some(reason) = &instance.waiting {
         let fix = "check the image's name, that it exists for this machine's architecture, and that the registry can be reached";
@@ -45,18 +49,28 @@ fn exited(process: &str, code: i64, restarts: u32) -> Failure {
         _ => format!("it exited with code {code}"),
     };
     let times = if restarts > 1 { format!(", {restarts} times in a row") } else { String::new() };
-    Failure::new(FailureCode::P208, format!("`{process}` doesn't stay up: {how}{times}"), "read its last lines: `panda logs`")
+    Failure::new(
+        FailureCode::P208,
+        format!("`{process}` doesn't stay up: {how}{times}"),
+        "read its last lines: `panda logs`",
+    )
 }
 
 fn not_ready(process: &str, instance: &ObservedInstance, spec: Option<&ProcessSpec>) -> Failure {
     let port = spec.and_then(|s| s.port);
     let path = spec.and_then(|s| s.health.path.as_deref());
     let Some(port) = port else {
-        return Failure::new(FailureCode::P208, format!("`{process}` didn't stay up"), "read its last lines: `panda logs`");
+        return Failure::new(
+            FailureCode::P208,
+            format!("`{process}` didn't stay up"),
+            "read its last lines: `panda logs`",
+        );
     };
     let on_port = instance.listening.iter().find(|(p, _)| *p == port);
     if let Some((_, true)) = on_port {
-        let cause = format!("`{process}` listens on port {port} of localhost only, so nothing outside its container reaches it");
+        let cause = format!(
+            "`{process}` listens on port {port} of localhost only, so nothing outside its container reaches it"
+        );
         return Failure::new(FailureCode::P202, cause, "listen on 0.0.0.0 (the variable HOST says so)");
     }
     if on_port.is_none()
@@ -64,16 +78,28 @@ fn not_ready(process: &str, instance: &ObservedInstance, spec: Option<&ProcessSp
     {
         let where_ = if *local { " of localhost" } else { "" };
         let cause = format!("`{process}` listens on port {other}{where_}, but {port} was expected");
-        return Failure::new(FailureCode::P203, cause, format!("listen on the port in the variable PORT, or deploy with `--port {other}`"));
+        return Failure::new(
+            FailureCode::P203,
+            cause,
+            format!("listen on the port in the variable PORT, or deploy with `--port {other}`"),
+        );
     }
     if let (Some(_), Some(path)) = (on_port, path) {
         let answer = instance.probe.as_deref().unwrap_or("no answer in time");
         let cause = format!("the health check of `{process}` at {path} fails: {answer}");
-        return Failure::new(FailureCode::P205, cause, "make the path answer with 200 to 399, or change `processes.web.health.path`");
+        return Failure::new(
+            FailureCode::P205,
+            cause,
+            "make the path answer with 200 to 399, or change `processes.web.health.path`",
+        );
     }
     let startup = spec.map_or(120, |s| s.health.startup_s);
     let cause = format!("`{process}` listens on no port; {port} was expected within {startup} s");
-    Failure::new(FailureCode::P204, cause, "start the server on the port in the variable PORT; read its last lines: `panda logs`")
+    Failure::new(
+        FailureCode::P204,
+        cause,
+        "start the server on the port in the variable PORT; read its last lines: `panda logs`",
+    )
 }
 
 /// Explains a release command that didn't succeed.

@@ -27,7 +27,10 @@ impl DeployError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Runtime(error) => error.is_transient(),
-            Self::Store(error) => matches!(error, StoreError::Unavailable { .. } | StoreError::DiskFull | StoreError::Stale { .. }),
+            Self::Store(error) => matches!(
+                error,
+                StoreError::Unavailable { .. } | StoreError::DiskFull | StoreError::Stale { .. }
+            ),
             Self::Missing(_) | Self::LocalCa(_) => false,
         }
     }

@@ -142,15 +142,19 @@ pub fn plan(situation: &Situation<'_>) -> Plan {
         Phase::Steady { .. } | Phase::Rolling { .. } => situation.target.is_some(),
         Phase::Releasing { .. } => false,
     };
-    let ensure = if starts { situation.processes.iter().map(|p| p.name.clone()).collect() } else { Vec::new() };
-    let remove: Vec<_> = situation.observed.iter().map(|w| &w.key).filter(|key| !wanted(situation, key)).cloned().collect();
-    let converged = matches!(situation.phase, Phase::Steady { .. }) && remove.is_empty() && all_ready(situation);
+    let ensure =
+        if starts { situation.processes.iter().map(|p| p.name.clone()).collect() } else { Vec::new() };
+    let remove: Vec<_> =
+        situation.observed.iter().map(|w| &w.key).filter(|key| !wanted(situation, key)).cloned().collect();
+    let converged =
+        matches!(situation.phase, Phase::Steady { .. }) && remove.is_empty() && all_ready(situation);
     Plan { ensure, remove, next, converged }
 }
 
 /// A workload is kept while it is the target's or serves; the target's only for processes that it has.
 fn wanted(situation: &Situation<'_>, key: &WorkloadKey) -> bool {
-    let of_target = situation.target.is_some_and(|t| t.owns(key)) && situation.processes.iter().any(|p| p.name == key.process);
+    let of_target = situation.target.is_some_and(|t| t.owns(key))
+        && situation.processes.iter().any(|p| p.name == key.process);
     let serves = situation.serving.is_some_and(|s| s.owns(key)) && situation.serving != situation.target;
     let still_needed = !matches!(situation.phase, Phase::Steady { .. });
     of_target || (serves && still_needed)
@@ -178,7 +182,9 @@ fn next_move(situation: &Situation<'_>) -> Move {
                 Move::Wait
             }
         }
-        Phase::Steady { live_at: Some(live_at), may_go_back: true } if !passed(situation.now, *live_at, WATCH) => {
+        Phase::Steady { live_at: Some(live_at), may_go_back: true }
+            if !passed(situation.now, *live_at, WATCH) =>
+        {
             trouble_after_live(situation, *live_at).map_or(Move::Wait, Move::GoBack)
         }
         Phase::Steady { .. } => Move::Wait,
@@ -189,7 +195,10 @@ fn passed(now: Timestamp, since: Timestamp, limit: Duration) -> bool {
     now.as_millisecond() - since.as_millisecond() >= i64::try_from(limit.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn of_target<'a>(situation: &'a Situation<'_>, process: &ProcessName) -> impl Iterator<Item = &'a ObservedInstance> {
+fn of_target<'a>(
+    situation: &'a Situation<'_>,
+    process: &ProcessName,
+) -> impl Iterator<Item = &'a ObservedInstance> {
     let target = situation.target;
     situation
         .observed
@@ -211,17 +220,18 @@ fn all_ready(situation: &Situation<'_>) -> bool {
 
 fn trouble_while_rolling(situation: &Situation<'_>) -> Option<Trouble> {
     situation.processes.iter().find_map(|process| {
-        of_target(situation, &process.name).find(|i| is_hopeless(i, process.startup, situation.now)).map(|instance| Trouble {
-            process: process.name.clone(),
-            instance: Some(instance.clone()),
-        })
+        of_target(situation, &process.name)
+            .find(|i| is_hopeless(i, process.startup, situation.now))
+            .map(|instance| Trouble { process: process.name.clone(), instance: Some(instance.clone()) })
     })
 }
 
 fn is_hopeless(instance: &ObservedInstance, startup: Duration, now: Timestamp) -> bool {
-    let oom = instance.state == InstanceState::Oom || instance.last_exit.as_ref().is_some_and(|exit| exit.oom);
+    let oom =
+        instance.state == InstanceState::Oom || instance.last_exit.as_ref().is_some_and(|exit| exit.oom);
     let crashes = instance.restarts >= CRASHES_WHILE_ROLLING;
-    let slow = instance.state != InstanceState::Ready && instance.started_at.is_some_and(|at| passed(now, at, startup));
+    let slow = instance.state != InstanceState::Ready
+        && instance.started_at.is_some_and(|at| passed(now, at, startup));
     oom || crashes || slow || instance.waiting.is_some()
 }
 
@@ -234,10 +244,17 @@ fn trouble_after_live(situation: &Situation<'_>, live_at: Timestamp) -> Option<T
             let by_itself = i.last_exit.as_ref().is_some_and(|exit| exit.at.is_none_or(|at| at >= live_at));
             by_itself || matches!(i.state, InstanceState::Crashing | InstanceState::Oom)
         };
-        let looping = instances.iter().copied().find(|i| i.state == InstanceState::Oom || (i.restarts >= 2 && died(i)));
+        let looping =
+            instances.iter().copied().find(|i| i.state == InstanceState::Oom || (i.restarts >= 2 && died(i)));
         let none_ready = !instances.is_empty() && !instances.iter().any(|i| i.state == InstanceState::Ready);
-        let lost = instances.iter().copied().find(|i| died(i) || i.state == InstanceState::Unready).filter(|_| none_ready);
-        looping.or(lost).map(|instance| Trouble { process: process.name.clone(), instance: Some(instance.clone()) })
+        let lost = instances
+            .iter()
+            .copied()
+            .find(|i| died(i) || i.state == InstanceState::Unready)
+            .filter(|_| none_ready);
+        looping
+            .or(lost)
+            .map(|instance| Trouble { process: process.name.clone(), instance: Some(instance.clone()) })
     })
 }
 

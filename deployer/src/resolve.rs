@@ -44,8 +44,12 @@ impl ResolveImage {
         let resolving = self.runtime.resolve_image(&text, None);
         match tokio::time::timeout(PATIENCE, resolving).await {
             Ok(Ok(image)) => self.release(&deployment, reference, &image).await,
-            Ok(Err(RuntimeError::Rejected { reason, .. })) => self.refuse(&deployment, not_to_be_had(reference, &reason)).await,
-            Ok(Err(RuntimeError::NotFound { .. })) => self.refuse(&deployment, not_to_be_had(reference, "it isn't there")).await,
+            Ok(Err(RuntimeError::Rejected { reason, .. })) => {
+                self.refuse(&deployment, not_to_be_had(reference, &reason)).await
+            }
+            Ok(Err(RuntimeError::NotFound { .. })) => {
+                self.refuse(&deployment, not_to_be_had(reference, "it isn't there")).await
+            }
             Ok(Err(other)) => Err(other.into()),
             Err(_) => {
                 let reason = format!("the registry took longer than {} minutes", PATIENCE.as_secs() / 60);
@@ -54,11 +58,21 @@ impl ResolveImage {
         }
     }
 
-    async fn release(&self, deployment: &DeploymentRow, reference: &ImageReference, image: &ResolvedImage) -> Result<(), DeployError> {
-        let frozen: FrozenRequest = serde_json::from_str(&deployment.request_json).map_err(|_| StoreError::missing("the request"))?;
+    async fn release(
+        &self,
+        deployment: &DeploymentRow,
+        reference: &ImageReference,
+        image: &ResolvedImage,
+    ) -> Result<(), DeployError> {
+        let frozen: FrozenRequest =
+            serde_json::from_str(&deployment.request_json).map_err(|_| StoreError::missing("the request"))?;
         let mut tx = self.store.begin().await?;
-        let row = tx.placement_by_id(&deployment.placement).await?.ok_or_else(|| StoreError::missing("the placement"))?;
-        let manifest = frozen.manifest(&row.placement.environment_name).unwrap_or_else(|_| Manifest::default());
+        let row = tx
+            .placement_by_id(&deployment.placement)
+            .await?
+            .ok_or_else(|| StoreError::missing("the placement"))?;
+        let manifest =
+            frozen.manifest(&row.placement.environment_name).unwrap_or_else(|_| Manifest::default());
         let detected = DetectedProcesses::of_image(only(&image.exposed));
         let config = manifest.to_release_config(&detected, &frozen.overrides());
         let current = tx.formation(&row.placement.id).await?;
@@ -142,7 +156,9 @@ impl Handler for ResolveImage {
     async fn run(&self, context: &JobContext) -> JobOutcome {
         let payload = context.payload();
         let JobPayload::ResolveImage { team, deployment } = payload else {
-            return JobOutcome::Fail { error: format!("a job of kind `{}` came to the image handler", payload.kind()) };
+            return JobOutcome::Fail {
+                error: format!("a job of kind `{}` came to the image handler", payload.kind()),
+            };
         };
         let ended = tokio::select! {
             () = context.stopped().cancelled() => return JobOutcome::Canceled,
@@ -150,10 +166,16 @@ impl Handler for ResolveImage {
         };
         match ended {
             Ok(()) => JobOutcome::Done,
-            Err(error) if error.is_transient() => JobOutcome::Retry { after: Duration::from_secs(2), error: error.to_string() },
+            Err(error) if error.is_transient() => {
+                JobOutcome::Retry { after: Duration::from_secs(2), error: error.to_string() }
+            }
             Err(error) => {
                 tracing::error!(deployment.id = %deployment, error = &error as &dyn std::error::Error, "an image deployment can't go on");
-                let failure = Failure::new(FailureCode::P501, "the platform couldn't resolve the image", "tell the operator; `panda doctor` may say more");
+                let failure = Failure::new(
+                    FailureCode::P501,
+                    "the platform couldn't resolve the image",
+                    "tell the operator; `panda doctor` may say more",
+                );
                 let row = async { self.store.read().await?.deployment(team, deployment).await };
                 if let Ok(Some(row)) = row.await {
                     let _ = self.refuse(&row, failure).await;

@@ -51,7 +51,12 @@ struct Hints {
 
 impl Rollouts {
     /// Makes the reconciler of an installation.
-    pub fn new(store: Store, runtime: Arc<dyn Runtime>, publisher: Arc<RoutePublisher>, settings: DeploySettings) -> Self {
+    pub fn new(
+        store: Store,
+        runtime: Arc<dyn Runtime>,
+        publisher: Arc<RoutePublisher>,
+        settings: DeploySettings,
+    ) -> Self {
         let hints = Arc::new(Mutex::new(Hints { placements: HashSet::new(), full_look_at_ms: 0 }));
         Self { store, runtime, publisher, settings, hints, shown: Mutex::default() }
     }
@@ -77,7 +82,11 @@ impl Rollouts {
             (std::mem::take(&mut hints.placements), full)
         };
         let mut tx = self.store.read().await?;
-        let mut rows = if full { tx.all_placements().await? } else { tx.unsettled_placements(crate::plan::WATCH).await? };
+        let mut rows = if full {
+            tx.all_placements().await?
+        } else {
+            tx.unsettled_placements(crate::plan::WATCH).await?
+        };
         if !full {
             let known: HashSet<_> = rows.iter().map(|r| r.placement.id.clone()).collect();
             for id in hinted.difference(&known) {
@@ -92,7 +101,11 @@ impl Rollouts {
     }
 
     /// Looks at one environment once and settles each of its apps.
-    async fn settle_environment(&self, key: EnvironmentKey, rows: Vec<PlacementRow>) -> Result<bool, DeployError> {
+    async fn settle_environment(
+        &self,
+        key: EnvironmentKey,
+        rows: Vec<PlacementRow>,
+    ) -> Result<bool, DeployError> {
         let observed = self.runtime.observe(&key).await?;
         let mut changed = false;
         for row in rows {
@@ -112,12 +125,17 @@ impl Rollouts {
     }
 
     /// Works on one app until nothing more can be done at once. Returns whether anything was changed.
-    async fn settle(&self, id: &PlacementId, mut observed: Vec<ObservedWorkload>) -> Result<bool, DeployError> {
+    async fn settle(
+        &self,
+        id: &PlacementId,
+        mut observed: Vec<ObservedWorkload>,
+    ) -> Result<bool, DeployError> {
         let mut changed = false;
         for pass in 0..PASSES {
             let Some(state) = load::load(&self.store, &self.settings, id).await? else { return Ok(changed) };
             if pass > 0 {
-                observed = own_workloads(&self.runtime.observe(&environment_of(&state.row.placement)).await?, id);
+                observed =
+                    own_workloads(&self.runtime.observe(&environment_of(&state.row.placement)).await?, id);
             }
             let acted = self.act(&state, &observed).await?;
             self.show_progress(&state, &observed).await?;

@@ -9,7 +9,9 @@ use tokio::sync::Mutex;
 
 use crate::desired::environment_of;
 use crate::error::DeployError;
-use crate::runtime::{CertificateSpec, ChallengeSpec, RouteSpec, RouteTable, RouteTarget, Runtime, WorkloadKey};
+use crate::runtime::{
+    CertificateSpec, ChallengeSpec, RouteSpec, RouteTable, RouteTarget, Runtime, WorkloadKey,
+};
 use crate::settings::DeploySettings;
 
 /// Pushes the route table. One push at a time, so that an older table never lands after a newer one.
@@ -40,7 +42,11 @@ impl RoutePublisher {
 }
 
 /// Builds the table: the platform's own route, each app's given host and its verified domains.
-pub fn route_table(rows: &[RoutedRow], certificates: &[CertificateRow], settings: &DeploySettings) -> RouteTable {
+pub fn route_table(
+    rows: &[RoutedRow],
+    certificates: &[CertificateRow],
+    settings: &DeploySettings,
+) -> RouteTable {
     let platform = RouteSpec {
         id: route_id(&settings.platform_host, "/"),
         placement: None,
@@ -48,7 +54,11 @@ pub fn route_table(rows: &[RoutedRow], certificates: &[CertificateRow], settings
         host: settings.platform_host.clone(),
         path: "/".to_owned(),
         target: RouteTarget::Platform(settings.platform_address),
-        http: panda_domain::release::HttpConfig { force_https: true, body_limit_bytes: 8 << 30, timeout_s: 3600 },
+        http: panda_domain::release::HttpConfig {
+            force_https: true,
+            body_limit_bytes: 8 << 30,
+            timeout_s: 3600,
+        },
     };
     let routes = std::iter::once(platform).chain(rows.iter().flat_map(routes_of)).collect();
     let certificates_served = certificates.iter().filter_map(|row| {
@@ -59,7 +69,9 @@ pub fn route_table(rows: &[RoutedRow], certificates: &[CertificateRow], settings
     RouteTable {
         routes,
         certificates: certificates_served.collect(),
-        challenges: challenges.map(|(token, key_authorization)| ChallengeSpec { token, key_authorization }).collect(),
+        challenges: challenges
+            .map(|(token, key_authorization)| ChallengeSpec { token, key_authorization })
+            .collect(),
     }
 }
 
@@ -75,7 +87,8 @@ fn routes_of(row: &RoutedRow) -> Vec<RouteSpec> {
     });
     let http = serving.map(|s| s.config.http.clone()).unwrap_or_default();
     let given = (placement.host.clone(), "/".to_owned());
-    let hosts = std::iter::once(given).chain(row.domains.iter().map(|d| (d.host.to_string(), d.path.clone())));
+    let hosts =
+        std::iter::once(given).chain(row.domains.iter().map(|d| (d.host.to_string(), d.path.clone())));
     hosts
         .map(|(host, path)| RouteSpec {
             id: route_id(&host, &path),

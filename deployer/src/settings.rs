@@ -25,6 +25,10 @@ pub struct DeploySettings {
 impl DeploySettings {
     /// Returns the URL of a host.
     pub fn url_of(&self, host: &str) -> String {
-        if self.https_port == 443 { format!("https://{host}") } else { format!("https://{host}:{}", self.https_port) }
+        if self.https_port == 443 {
+            format!("https://{host}")
+        } else {
+            format!("https://{host}:{}", self.https_port)
+        }
     }
 }

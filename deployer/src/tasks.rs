@@ -29,7 +29,9 @@ impl TaskRuns {
     }
 
     async fn settle(&self, task: &TaskRow) -> Result<bool, DeployError> {
-        let Some(row) = self.store.read().await?.placement_by_id(&task.placement).await? else { return Ok(false) };
+        let Some(row) = self.store.read().await?.placement_by_id(&task.placement).await? else {
+            return Ok(false);
+        };
         let key = TaskKey { environment: environment_of(&row.placement), task: task.id.clone() };
         if task.state == TaskState::Canceling {
             self.runtime.cancel_task(&key).await?;
@@ -62,7 +64,12 @@ impl TaskRuns {
         }
     }
 
-    async fn end(&self, task: &TaskRow, code: Option<i64>, reason: Option<&str>) -> Result<bool, DeployError> {
+    async fn end(
+        &self,
+        task: &TaskRow,
+        code: Option<i64>,
+        reason: Option<&str>,
+    ) -> Result<bool, DeployError> {
         let mut tx = self.store.begin().await?;
         tx.end_task(&task.id, code, reason).await?;
         tx.wake();
@@ -72,8 +79,10 @@ impl TaskRuns {
 
     async fn spec(&self, task: &TaskRow, key: TaskKey) -> Result<TaskSpec, DeployError> {
         let mut tx = self.store.read().await?;
-        let row = tx.placement_by_id(&task.placement).await?.ok_or_else(|| StoreError::missing("its placement"))?;
-        let release = tx.release(&task.team, &task.release).await?.ok_or_else(|| StoreError::missing("its release"))?;
+        let row =
+            tx.placement_by_id(&task.placement).await?.ok_or_else(|| StoreError::missing("its placement"))?;
+        let release =
+            tx.release(&task.team, &task.release).await?.ok_or_else(|| StoreError::missing("its release"))?;
         let env = tx.env_at(&task.team, &task.placement, release.env_version).await?;
         let restricted = tx.team(&task.team).await?.is_some_and(|t| t.security == Security::Restricted);
         let attempt = Attempt { release: release.id.clone(), revision: 0 };
@@ -92,7 +101,8 @@ impl TaskRuns {
             pull_url: &self.settings.pull_url,
             login: self.settings.login.clone(),
         };
-        let ground = EnvironmentSpec { key: key.environment.clone(), name: row.placement.environment_name.clone() };
+        let ground =
+            EnvironmentSpec { key: key.environment.clone(), name: row.placement.environment_name.clone() };
         let image = running.pull_image();
         let spec = TaskSpec {
             key,

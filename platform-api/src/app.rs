@@ -13,6 +13,7 @@ pub mod members;
 pub mod projects;
 pub mod releases;
 pub mod scale;
+pub mod seen;
 pub mod sessions;
 pub mod status;
 pub mod tasks;
@@ -31,7 +32,10 @@ pub(crate) fn manifest_error(errors: &ManifestErrors) -> Error {
         field: mistake.field.clone(),
         message: format!("line {}: {}; {}", mistake.line, mistake.cause, mistake.fix),
     });
-    let first = errors.0.first().map_or_else(|| "it can't be read".to_owned(), |m| format!("line {}: {}", m.line, m.cause));
+    let first = errors
+        .0
+        .first()
+        .map_or_else(|| "it can't be read".to_owned(), |m| format!("line {}: {}", m.line, m.cause));
     let hint = errors.0.first().map(|m| m.fix.clone()).unwrap_or_default();
     Error::new(code, format!("panda.toml: {first}")).with_hint(hint).with_fields(fields.collect())
 }

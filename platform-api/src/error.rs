@@ -27,7 +27,14 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// Makes an error of this code with words for the asker.
     pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), hint: None, fields: Vec::new(), retry_after_s: None, source: None }
+        Self {
+            code,
+            detail: detail.into(),
+            hint: None,
+            fields: Vec::new(),
+            retry_after_s: None,
+            source: None,
+        }
     }
 
     /// Returns the answer for everything that isn't there or isn't the asker's: always the same words.

@@ -2,7 +2,9 @@
 //!
 //! Nothing else in the house knows which database, runtime or builder is in use.
 
+mod commands;
 mod config;
+mod platform_containers;
 mod serve;
 mod state;
 mod telemetry;
@@ -33,6 +35,8 @@ struct Arguments {
 enum Command {
     /// Runs the server (the default).
     Serve,
+    #[command(flatten)]
+    Operate(commands::Command),
 }
 
 fn main() -> ExitCode {
@@ -42,7 +46,14 @@ fn main() -> ExitCode {
         eprintln!("error: another TLS provider is installed already; this is a bug");
         return ExitCode::from(1);
     }
-    let loaded = Config::load(arguments.config.as_deref(), std::env::var("DATABASE_URL").ok(), arguments.data_dir);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.expect("a process that can start threads can have a runtime");
+    // The operator's commands read the configuration themselves: the first of them writes it.
+    if let Some(Command::Operate(command)) = arguments.command {
+        return runtime.block_on(command.run(arguments.config.as_deref(), arguments.data_dir));
+    }
+    let loaded =
+        Config::load(arguments.config.as_deref(), std::env::var("DATABASE_URL").ok(), arguments.data_dir);
     let config = match loaded {
         Ok(config) => config,
         Err(error) => {
@@ -50,13 +61,5 @@ fn main() -> ExitCode {
             return ExitCode::from(6);
         }
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.expect("a process that can start threads can have a runtime");
-    runtime.block_on(run(arguments.command.unwrap_or(Command::Serve), config))
-}
-
-async fn run(command: Command, config: Config) -> ExitCode {
-    match command {
-        Command::Serve => serve::run(config).await,
-    }
+    runtime.block_on(serve::run(config))
 }

@@ -15,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::commands;
 use crate::config::{Config, check};
 use crate::wiring::{Wired, wire};
 use crate::{state, telemetry};
@@ -35,7 +36,9 @@ pub(crate) async fn run(config: Config) -> ExitCode {
     match serve(&config).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}\n\nhint: `panda-server doctor` looks at everything that the server needs");
+            eprintln!(
+                "error: {error:#}\n\nhint: `panda-server doctor` looks at everything that the server needs"
+            );
             ExitCode::from(7)
         }
     }
@@ -60,7 +63,8 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let ours = operator_router(&wired.platform, pages());
     let stop = || shutdown.clone().cancelled_owned();
     tracker.spawn(axum::serve(listener, public).with_graceful_shutdown(stop()).into_future());
-    tracker.spawn(axum::serve(operator, ours.into_make_service()).with_graceful_shutdown(stop()).into_future());
+    tracker
+        .spawn(axum::serve(operator, ours.into_make_service()).with_graceful_shutdown(stop()).into_future());
     tracker.close();
     tracing::info!("serving on {}", config.listen.api);
     wait_for_signal().await?;
@@ -90,18 +94,22 @@ async fn announce(config: &Config, store: &panda_store::Store) -> anyhow::Result
     if let Some(token) = ensure_claim_token(store).await.context("make the claim token")? {
         println!("this server has no owner yet; claim it at {}/claim", config.public_url);
         println!("claim token: {}", token.reveal());
+        commands::keep_claim_token(config, Some(token.reveal().as_ref()))
+    } else {
+        commands::keep_claim_token(config, None)
     }
-    Ok(())
 }
 
 fn start_work(tracker: &TaskTracker, wired: &Wired, shutdown: &CancellationToken) {
     tracker.spawn(wired.runner.clone().run(shutdown.clone()));
     for (reconciler, period, notices) in &wired.reconcilers {
-        let (activator, reconciler, period, notices) = (wired.activator.clone(), reconciler.clone(), *period, notices.clone());
+        let (activator, reconciler, period, notices) =
+            (wired.activator.clone(), reconciler.clone(), *period, notices.clone());
         let stop = shutdown.clone();
         tracker.spawn(async move { activator.run(reconciler, period, notices, stop).await });
     }
-    let (runtime, rollouts, hints, stop) = (wired.runtime.clone(), wired.rollouts.clone(), wired.hints.clone(), shutdown.clone());
+    let (runtime, rollouts, hints, stop) =
+        (wired.runtime.clone(), wired.rollouts.clone(), wired.hints.clone(), shutdown.clone());
     tracker.spawn(async move {
         let mut events = runtime.watch();
         loop {

@@ -59,7 +59,8 @@ pub(crate) async fn open(config: &Config, clock: Clock) -> Result<Store, StateEr
 
 async fn keyring(config: &Config) -> Result<Keyring, StoreError> {
     if !config.keys.command.is_empty() {
-        let source = KeySource::Kms { command: config.keys.command.clone(), wrapped: config.keys.file.clone() };
+        let source =
+            KeySource::Kms { command: config.keys.command.clone(), wrapped: config.keys.file.clone() };
         return Keyring::load(source).await;
     }
     let file = &config.keys.file;

@@ -52,7 +52,12 @@ pub(crate) struct Wired {
 }
 
 /// Wires an installation.
-pub(crate) async fn wire(config: &Config, store: Store, clock: &Clock, shutdown: &CancellationToken) -> anyhow::Result<Wired> {
+pub(crate) async fn wire(
+    config: &Config,
+    store: Store,
+    clock: &Clock,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<Wired> {
     let owner = Runner::unique_owner();
     let runtime = connect_runtime(config, &store, clock).await?;
     let blobs = BlobDir::open(config.data_dir.join("blobs")).await.context("open the folder of uploads")?;
@@ -61,7 +66,8 @@ pub(crate) async fn wire(config: &Config, store: Store, clock: &Clock, shutdown:
 
     let settings = deploy_settings(config);
     let publisher = Arc::new(RoutePublisher::new(store.clone(), runtime.clone(), settings.clone()));
-    let rollouts = Arc::new(Rollouts::new(store.clone(), runtime.clone(), publisher.clone(), settings.clone()));
+    let rollouts =
+        Arc::new(Rollouts::new(store.clone(), runtime.clone(), publisher.clone(), settings.clone()));
     let certificates = Certificates::new(
         store.clone(),
         publisher.clone(),
@@ -74,7 +80,11 @@ pub(crate) async fn wire(config: &Config, store: Store, clock: &Clock, shutdown:
     let reconcilers: Vec<(Arc<dyn Reconciler>, Duration, Notices)> = vec![
         (rollouts.clone(), Duration::from_secs(1), hints.clone()),
         (Arc::new(certificates), Duration::from_secs(30), changes()),
-        (Arc::new(TaskRuns::new(store.clone(), runtime.clone(), settings.clone())), Duration::from_millis(500), changes()),
+        (
+            Arc::new(TaskRuns::new(store.clone(), runtime.clone(), settings.clone())),
+            Duration::from_millis(500),
+            changes(),
+        ),
         (Arc::new(Deadlines::new(store.clone(), settings.deadlines)), Duration::from_secs(1), Notices::new()),
     ];
     let build_logs = config.data_dir.join("logs/builds");
@@ -127,7 +137,8 @@ fn load_local_ca(config: &Config, clock: &Clock) -> anyhow::Result<LocalCa> {
     let keys = config.data_dir.join("keys");
     let now = std::time::SystemTime::from(clock.now());
     let name = format!("Panda local authority ({})", config.platform_host());
-    LocalCa::load_or_create(&keys.join("local-ca.key"), &keys.join("local-ca.crt"), &name, now).context("open the local authority")
+    LocalCa::load_or_create(&keys.join("local-ca.key"), &keys.join("local-ca.crt"), &name, now)
+        .context("open the local authority")
 }
 
 fn builder(config: &Config) -> anyhow::Result<Builder> {
@@ -138,7 +149,12 @@ fn builder(config: &Config) -> anyhow::Result<Builder> {
 fn registry(config: &Config) -> Registry {
     // The host of pulls is loopback by default, where this process reaches it too; the push host is the builder's own view.
     let check_url = config.registry.insecure.then(|| format!("http://{}", config.registry.pull_url));
-    Registry { host: config.registry.push_url.clone(), insecure: config.registry.insecure, credentials: None, check_url }
+    Registry {
+        host: config.registry.push_url.clone(),
+        insecure: config.registry.insecure,
+        credentials: None,
+        check_url,
+    }
 }
 
 fn deploy_settings(config: &Config) -> DeploySettings {

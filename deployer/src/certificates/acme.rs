@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use instant_acme::{
-    Account, AccountCredentials, AuthorizationStatus, ChallengeType, Identifier, NewAccount, NewOrder, OrderStatus, RetryPolicy,
+    Account, AccountCredentials, AuthorizationStatus, ChallengeType, Identifier, NewAccount, NewOrder,
+    OrderStatus, RetryPolicy,
 };
 use panda_domain::route::CertificateState;
 use panda_domain::secret::Secret;
@@ -26,7 +27,9 @@ pub(super) enum OrderError {
     #[error("the certificate authority: {0}")]
     Authority(#[from] instant_acme::Error),
     /// The authority looked and didn't find the answer.
-    #[error("the authority couldn't verify `{host}`: check that its DNS points here and that port 80 is open ({status:?})")]
+    #[error(
+        "the authority couldn't verify `{host}`: check that its DNS points here and that port 80 is open ({status:?})"
+    )]
     NotVerified {
         /// The host.
         host: String,
@@ -69,7 +72,11 @@ impl Authority {
     }
 
     /// Orders a certificate for one host. Running twice makes a second order, which the authority counts.
-    pub(super) async fn order(&self, host: &str, publisher: &Arc<RoutePublisher>) -> Result<CertificateRow, OrderError> {
+    pub(super) async fn order(
+        &self,
+        host: &str,
+        publisher: &Arc<RoutePublisher>,
+    ) -> Result<CertificateRow, OrderError> {
         let account = self.account().await?;
         let mut order = account.new_order(&NewOrder::new(&[Identifier::Dns(host.to_owned())])).await?;
         let mut authorizations = order.authorizations();
@@ -80,7 +87,8 @@ impl Authority {
             }
             let challenge = authorization.challenge(ChallengeType::Http01);
             let mut challenge = challenge.ok_or_else(|| OrderError::NoChallenge { host: host.to_owned() })?;
-            let (token, answer) = (challenge.token.clone(), challenge.key_authorization().as_str().to_owned());
+            let (token, answer) =
+                (challenge.token.clone(), challenge.key_authorization().as_str().to_owned());
             self.put_challenge(host, &token, &answer).await?;
             publisher.publish().await?;
             challenge.set_ready().await?;
@@ -127,7 +135,8 @@ impl Authority {
         }
         let contact = self.settings.email.as_ref().map(|email| format!("mailto:{email}"));
         let contacts: Vec<&str> = contact.as_deref().into_iter().collect();
-        let new = NewAccount { contact: &contacts, terms_of_service_agreed: true, only_return_existing: false };
+        let new =
+            NewAccount { contact: &contacts, terms_of_service_agreed: true, only_return_existing: false };
         let (account, credentials) = builder.create(&new, self.directory.clone(), None).await?;
         let text = Secret::new(serde_json::to_string(&(&self.directory, &credentials))?);
         let mut tx = self.store.begin().await?;

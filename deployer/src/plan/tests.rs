@@ -17,7 +17,10 @@ impl World {
     fn new() -> Self {
         let ids = IdSource::counted();
         Self {
-            environment: EnvironmentKey { team: ids.next::<TeamId>(), environment: ids.next::<EnvironmentId>() },
+            environment: EnvironmentKey {
+                team: ids.next::<TeamId>(),
+                environment: ids.next::<EnvironmentId>(),
+            },
             placement: ids.next(),
             old: Attempt { release: ids.next(), revision: 0 },
             new: Attempt { release: ids.next(), revision: 0 },
@@ -64,9 +67,22 @@ fn web(replicas: u32) -> Vec<ProcessWish> {
     vec![ProcessWish { name: ProcessName::web(), replicas, startup: Duration::from_secs(120) }]
 }
 
-fn decide(world: &World, phase: Phase, serving: Option<&Attempt>, observed: &[ObservedWorkload], replicas: u32) -> Plan {
+fn decide(
+    world: &World,
+    phase: Phase,
+    serving: Option<&Attempt>,
+    observed: &[ObservedWorkload],
+    replicas: u32,
+) -> Plan {
     let processes = web(replicas);
-    plan(&Situation { target: Some(&world.new), processes: &processes, serving, phase, observed, now: world.now })
+    plan(&Situation {
+        target: Some(&world.new),
+        processes: &processes,
+        serving,
+        phase,
+        observed,
+        now: world.now,
+    })
 }
 
 #[test]
@@ -134,7 +150,10 @@ fn a_live_release_that_dies_within_the_watch_time_goes_back_and_later_does_not()
     dead.instances[0].last_exit = Some(LastExit { code: 1, oom: false, at: Some(world.now) });
     dead.instances[0].restarts = 1;
     let steady = Phase::Steady { live_at: Some(world.now), may_go_back: true };
-    assert!(matches!(decide(&world, steady.clone(), Some(&world.new), &[dead.clone()], 1).next, Move::GoBack(_)));
+    assert!(matches!(
+        decide(&world, steady.clone(), Some(&world.new), &[dead.clone()], 1).next,
+        Move::GoBack(_)
+    ));
     let nothing_before = Phase::Steady { live_at: Some(world.now), may_go_back: false };
     assert_eq!(decide(&world, nothing_before, Some(&world.new), &[dead.clone()], 1).next, Move::Wait);
     world.now = Timestamp::from_second(1_000_301).unwrap();
@@ -144,7 +163,8 @@ fn a_live_release_that_dies_within_the_watch_time_goes_back_and_later_does_not()
 #[test]
 fn one_restarted_instance_of_three_is_no_reason_to_go_back() {
     let world = World::new();
-    let mut three = world.workload(&world.new, &[InstanceState::Starting, InstanceState::Ready, InstanceState::Ready]);
+    let mut three =
+        world.workload(&world.new, &[InstanceState::Starting, InstanceState::Ready, InstanceState::Ready]);
     three.instances[0].restarts = 1;
     three.instances[0].last_exit = Some(LastExit { code: 1, oom: false, at: Some(world.now) });
     let steady = Phase::Steady { live_at: Some(world.now), may_go_back: true };

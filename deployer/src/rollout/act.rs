@@ -15,14 +15,20 @@ use crate::desired::{environment_of, process_wishes, scale_of};
 use crate::diagnosis;
 use crate::error::DeployError;
 use crate::plan::{Move, Phase, Plan, ProcessWish, Situation, plan};
-use crate::runtime::{
-    EnvironmentSpec, ObservedWorkload, RuntimeError, TaskKey, TaskSpec, TaskStatus,
-};
+use crate::runtime::{EnvironmentSpec, ObservedWorkload, RuntimeError, TaskKey, TaskSpec, TaskStatus};
 
 impl Rollouts {
     /// One pass over one app. Returns whether the state was changed, so that another pass is worth it.
-    pub(super) async fn act(&self, state: &AppState, observed: &[ObservedWorkload]) -> Result<bool, DeployError> {
-        let wishes = state.target.as_ref().map(|t| process_wishes(&t.release.config, &state.formation)).unwrap_or_default();
+    pub(super) async fn act(
+        &self,
+        state: &AppState,
+        observed: &[ObservedWorkload],
+    ) -> Result<bool, DeployError> {
+        let wishes = state
+            .target
+            .as_ref()
+            .map(|t| process_wishes(&t.release.config, &state.formation))
+            .unwrap_or_default();
         let phase = self.phase(state).await?;
         let plan = plan(&Situation {
             target: state.target.as_ref().map(|t| &t.attempt),
@@ -61,7 +67,10 @@ impl Rollouts {
         let config = &target.release.config;
         let since = deployment.phase_started_at;
         if deployment.state == DeploymentState::Rolling {
-            return Ok(Phase::Rolling { since, deadline: Duration::from_secs(u64::from(config.rollout_timeout_s)) });
+            return Ok(Phase::Rolling {
+                since,
+                deadline: Duration::from_secs(u64::from(config.rollout_timeout_s)),
+            });
         }
         let task = match (&config.release_command, runs_release_command(deployment), &deployment.task) {
             (None, _, _) | (_, false, _) => None,
@@ -73,17 +82,25 @@ impl Rollouts {
     }
 
     /// Does what the plan says about the deployment; `None` when it says to wait.
-    async fn move_on(&self, state: &AppState, plan: &Plan, observed: &[ObservedWorkload]) -> Result<Option<bool>, DeployError> {
+    async fn move_on(
+        &self,
+        state: &AppState,
+        plan: &Plan,
+        observed: &[ObservedWorkload],
+    ) -> Result<Option<bool>, DeployError> {
         let (Some(target), next) = (&state.target, &plan.next) else { return Ok(None) };
         match (&state.active, next) {
             (_, Move::Wait) => return Ok(None),
-            (Some(deployment), Move::StartTask) => self.start_release_command(state, target, deployment).await?,
+            (Some(deployment), Move::StartTask) => {
+                self.start_release_command(state, target, deployment).await?
+            }
             (Some(deployment), Move::Roll) => self.roll(state, target, deployment).await?,
             (Some(_), Move::Switch) => self.switch(state, target).await?,
             (Some(deployment), Move::Finish) => self.finish(state, target, deployment).await?,
             (Some(deployment), Move::FailRelease(status)) => {
                 let command = target.release.config.release_command.clone().unwrap_or_default();
-                let failure = diagnosis::of_release_command(&command, status).with_log(self.task_log(state, deployment).await);
+                let failure = diagnosis::of_release_command(&command, status)
+                    .with_log(self.task_log(state, deployment).await);
                 self.give_up(state, deployment, DeploymentState::ReleaseFailed { failure }).await?;
             }
             (Some(deployment), Move::FailHealth(trouble)) => {
@@ -103,7 +120,12 @@ impl Rollouts {
         Ok(Some(true))
     }
 
-    async fn start_release_command(&self, state: &AppState, target: &Target, deployment: &DeploymentRow) -> Result<(), DeployError> {
+    async fn start_release_command(
+        &self,
+        state: &AppState,
+        target: &Target,
+        deployment: &DeploymentRow,
+    ) -> Result<(), DeployError> {
         // The id is kept before the task starts: a crash between the two starts it under the same id.
         let task = match &deployment.task {
             Some(task) => task.clone(),
@@ -135,7 +157,12 @@ impl Rollouts {
         Ok(())
     }
 
-    async fn roll(&self, state: &AppState, target: &Target, deployment: &DeploymentRow) -> Result<(), DeployError> {
+    async fn roll(
+        &self,
+        state: &AppState,
+        target: &Target,
+        deployment: &DeploymentRow,
+    ) -> Result<(), DeployError> {
         self.ensure_ground(state, target).await?;
         let mut tx = self.store.begin().await?;
         tx.advance_deployment(deployment, DeploymentState::Rolling).await?;
@@ -146,7 +173,8 @@ impl Rollouts {
 
     async fn ensure_ground(&self, state: &AppState, target: &Target) -> Result<(), DeployError> {
         let placement = &state.row.placement;
-        let spec = EnvironmentSpec { key: environment_of(placement), name: placement.environment_name.clone() };
+        let spec =
+            EnvironmentSpec { key: environment_of(placement), name: placement.environment_name.clone() };
         self.runtime.ensure_environment(&spec).await?;
         let image = state.running(target, &self.settings).pull_image();
         match self.runtime.ensure_image(&image).await {
@@ -157,7 +185,13 @@ impl Rollouts {
     }
 
     /// Ensures the target's workloads. Returns a failure when the runtime refuses one for good.
-    async fn ensure(&self, state: &AppState, target: &Target, wishes: &[ProcessWish], plan: &Plan) -> Result<Option<Failure>, DeployError> {
+    async fn ensure(
+        &self,
+        state: &AppState,
+        target: &Target,
+        wishes: &[ProcessWish],
+        plan: &Plan,
+    ) -> Result<Option<Failure>, DeployError> {
         let running = state.running(target, &self.settings);
         for wish in wishes.iter().filter(|w| plan.ensure.contains(&w.name)) {
             let Some(spec) = target.release.config.processes.get(&wish.name) else { continue };
@@ -172,7 +206,11 @@ impl Rollouts {
                 Ok(_) => {}
                 Err(RuntimeError::Rejected { reason, .. }) => {
                     let fix = "mend what it says, then deploy again";
-                    return Ok(Some(Failure::new(FailureCode::P502, format!("`{}` was refused: {reason}", wish.name), fix)));
+                    return Ok(Some(Failure::new(
+                        FailureCode::P502,
+                        format!("`{}` was refused: {reason}", wish.name),
+                        fix,
+                    )));
                 }
                 Err(RuntimeError::NotFound { what }) => {
                     let fix = "check the image's name and that it still lies in its registry";

@@ -49,21 +49,33 @@ pub(super) struct Target {
 }
 
 /// Loads it, `None` when the app is gone. Fails, and changes nothing, when the env can't be decrypted (P9).
-pub(super) async fn load(store: &Store, settings: &DeploySettings, id: &PlacementId) -> Result<Option<AppState>, DeployError> {
+pub(super) async fn load(
+    store: &Store,
+    settings: &DeploySettings,
+    id: &PlacementId,
+) -> Result<Option<AppState>, DeployError> {
     let mut tx = store.read().await?;
-    let Some(row) = tx.placement_by_id(id).await?.filter(|row| row.placement.deleting_at.is_none()) else { return Ok(None) };
+    let Some(row) = tx.placement_by_id(id).await?.filter(|row| row.placement.deleting_at.is_none()) else {
+        return Ok(None);
+    };
     let team = row.placement.team.clone();
     let target = match &row.placement.desired_release {
         Some(release) => {
-            let release = tx.release(&team, release).await?.ok_or_else(|| panda_store::StoreError::missing("its desired release"))?;
+            let release = tx
+                .release(&team, release)
+                .await?
+                .ok_or_else(|| panda_store::StoreError::missing("its desired release"))?;
             let env = tx.env_at(&team, id, release.env_version).await?;
             let attempt = Attempt { release: release.id.clone(), revision: row.desired_revision };
             Some(Target { attempt, release, env })
         }
         None => None,
     };
-    let serving =
-        row.placement.last_good_release.clone().map(|release| Attempt { release, revision: row.last_good_revision });
+    let serving = row
+        .placement
+        .last_good_release
+        .clone()
+        .map(|release| Attempt { release, revision: row.last_good_revision });
     let active = tx.active_deployment_of(id).await?.into_iter().find(is_past_build);
     let live = tx.live_deployment(id).await?;
     let before = match &live {
@@ -82,7 +94,11 @@ fn is_past_build(deployment: &DeploymentRow) -> bool {
 }
 
 /// The URLs of the environment's other apps. Read when a release starts, so they are as of then.
-async fn neighbours(tx: &mut Tx, team: &TeamId, row: &PlacementRow) -> Result<BTreeMap<String, String>, DeployError> {
+async fn neighbours(
+    tx: &mut Tx,
+    team: &TeamId,
+    row: &PlacementRow,
+) -> Result<BTreeMap<String, String>, DeployError> {
     let all = tx.neighbours(team, &row.placement.environment).await?;
     let others = all.into_iter().filter(|(app, _)| *app != row.placement.app_name);
     Ok(others.map(|(app, port)| (neighbour_variable(&app), format!("http://{app}:{port}"))).collect())

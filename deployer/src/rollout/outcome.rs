@@ -32,7 +32,12 @@ impl Rollouts {
     }
 
     /// Says that it is live, once the routes are known to point at it.
-    pub(super) async fn finish(&self, state: &AppState, target: &Target, deployment: &DeploymentRow) -> Result<(), DeployError> {
+    pub(super) async fn finish(
+        &self,
+        state: &AppState,
+        target: &Target,
+        deployment: &DeploymentRow,
+    ) -> Result<(), DeployError> {
         self.publisher.publish().await?;
         let placement = &state.row.placement;
         let mut tx = self.store.begin().await?;
@@ -51,7 +56,12 @@ impl Rollouts {
     }
 
     /// Ends a deployment that failed; the pointer goes back to what serves, which never stopped.
-    pub(super) async fn give_up(&self, state: &AppState, deployment: &DeploymentRow, end: DeploymentState) -> Result<(), DeployError> {
+    pub(super) async fn give_up(
+        &self,
+        state: &AppState,
+        deployment: &DeploymentRow,
+        end: DeploymentState,
+    ) -> Result<(), DeployError> {
         if let Some(task) = &deployment.task {
             self.runtime.cancel_task(&task_key(state, task)).await?;
         }
@@ -65,18 +75,25 @@ impl Rollouts {
             None => drop(tx.clear_desired(&placement.id).await?),
         }
         let text = format!("a deploy of `{}` failed: {cause}", placement.app_name);
-        tx.add_event(&event(state, &kind, &deployment.actor, text, json!({ "deployment": deployment.id }))).await?;
+        tx.add_event(&event(state, &kind, &deployment.actor, text, json!({ "deployment": deployment.id })))
+            .await?;
         tx.wake();
         tx.commit().await?;
         Ok(())
     }
 
     /// Starts a rollback of its own: a live release died within the watch time.
-    pub(super) async fn go_back(&self, state: &AppState, target: &Target, trouble: &Trouble) -> Result<(), DeployError> {
+    pub(super) async fn go_back(
+        &self,
+        state: &AppState,
+        target: &Target,
+        trouble: &Trouble,
+    ) -> Result<(), DeployError> {
         let Some(before) = &state.before else { return Ok(()) };
         let placement = &state.row.placement;
         let size = scale_of(&state.formation, &trouble.process).size;
-        let failure = diagnosis::of_instance(trouble, target.release.config.processes.get(&trouble.process), size);
+        let failure =
+            diagnosis::of_instance(trouble, target.release.config.processes.get(&trouble.process), size);
         let source = Source::Release { number: before.number };
         let mut tx = self.store.begin().await?;
         let deployment = tx
@@ -108,30 +125,50 @@ impl Rollouts {
             "v{} of `{}` failed after it went live ({}); going back to v{}",
             target.release.number, placement.app_name, failure.cause, before.number
         );
-        tx.add_event(&event(state, "deployment.auto_rollback", &Actor::Platform, text, json!({ "failure": failure }))).await?;
+        tx.add_event(&event(
+            state,
+            "deployment.auto_rollback",
+            &Actor::Platform,
+            text,
+            json!({ "failure": failure }),
+        ))
+        .await?;
         tx.wake();
         tx.commit().await?;
         Ok(())
     }
 
-    pub(super) async fn time_out(&self, state: &AppState, target: &Target, deployment: &DeploymentRow, observed: &[ObservedWorkload]) -> Failure {
+    pub(super) async fn time_out(
+        &self,
+        state: &AppState,
+        target: &Target,
+        deployment: &DeploymentRow,
+        observed: &[ObservedWorkload],
+    ) -> Failure {
         if deployment.state == DeploymentState::Releasing {
             let seconds = target.release.config.release_timeout_s;
             let cause = format!("the release command didn't end within {seconds} s");
             let fix = "make it faster or raise `deploy.release_timeout`";
-            return Failure::new(FailureCode::P301, cause, fix).with_log(self.task_log(state, deployment).await);
+            return Failure::new(FailureCode::P301, cause, fix)
+                .with_log(self.task_log(state, deployment).await);
         }
         let late = observed.iter().filter(|w| target.attempt.owns(&w.key)).find_map(|w| {
-            let instance = w.instances.iter().find(|i| i.state != panda_domain::instance::InstanceState::Ready)?;
+            let instance =
+                w.instances.iter().find(|i| i.state != panda_domain::instance::InstanceState::Ready)?;
             Some(Trouble { process: w.key.process.clone(), instance: Some(instance.clone()) })
         });
         let seconds = target.release.config.rollout_timeout_s;
         let Some(trouble) = late else {
             let cause = format!("not every instance was ready within {seconds} s");
-            return Failure::new(FailureCode::P501, cause, "run `panda doctor`, or raise `deploy.health_timeout`");
+            return Failure::new(
+                FailureCode::P501,
+                cause,
+                "run `panda doctor`, or raise `deploy.health_timeout`",
+            );
         };
         let spec = target.release.config.processes.get(&trouble.process);
-        let failure = diagnosis::of_instance(&trouble, spec, scale_of(&state.formation, &trouble.process).size);
+        let failure =
+            diagnosis::of_instance(&trouble, spec, scale_of(&state.formation, &trouble.process).size);
         failure.with_log(self.last_lines(state, &trouble).await)
     }
 
@@ -161,13 +198,21 @@ impl Rollouts {
             Ok::<_, crate::runtime::RuntimeError>(chunks)
         };
         match tokio::time::timeout(READING, read).await {
-            Ok(Ok(chunks)) => chunks.into_iter().flatten().map(|c| String::from_utf8_lossy(&c.line).into_owned()).collect(),
+            Ok(Ok(chunks)) => {
+                chunks.into_iter().flatten().map(|c| String::from_utf8_lossy(&c.line).into_owned()).collect()
+            }
             Ok(Err(_)) | Err(_) => Vec::new(),
         }
     }
 }
 
-fn event<'a>(state: &AppState, kind: &'a str, actor: &'a Actor, text: String, data: serde_json::Value) -> NewEvent<'a> {
+fn event<'a>(
+    state: &AppState,
+    kind: &'a str,
+    actor: &'a Actor,
+    text: String,
+    data: serde_json::Value,
+) -> NewEvent<'a> {
     NewEvent {
         team: Some(state.row.placement.team.clone()),
         app: Some(state.row.placement.app.clone()),

@@ -12,7 +12,11 @@ use crate::runtime::ObservedWorkload;
 
 impl Rollouts {
     /// Writes a step for each process that rolls, when it says something new.
-    pub(super) async fn show_progress(&self, state: &AppState, observed: &[ObservedWorkload]) -> Result<(), DeployError> {
+    pub(super) async fn show_progress(
+        &self,
+        state: &AppState,
+        observed: &[ObservedWorkload],
+    ) -> Result<(), DeployError> {
         let (Some(deployment), Some(target)) = (&state.active, &state.target) else { return Ok(()) };
         if deployment.state != DeploymentState::Rolling {
             return Ok(());
@@ -23,12 +27,26 @@ impl Rollouts {
             let ready = workload.map_or(0, ObservedWorkload::ready);
             let state_word = if ready == wanted as usize { "done" } else { "running" };
             let detail = format!("{ready} of {wanted} ready");
-            self.show_step(deployment, &format!("rollout/{process}"), &format!("start {process}"), state_word, &detail).await?;
+            self.show_step(
+                deployment,
+                &format!("rollout/{process}"),
+                &format!("start {process}"),
+                state_word,
+                &detail,
+            )
+            .await?;
         }
         Ok(())
     }
 
-    async fn show_step(&self, deployment: &DeploymentRow, key: &str, title: &str, word: &str, detail: &str) -> Result<(), DeployError> {
+    async fn show_step(
+        &self,
+        deployment: &DeploymentRow,
+        key: &str,
+        title: &str,
+        word: &str,
+        detail: &str,
+    ) -> Result<(), DeployError> {
         let memory = format!("{}/{key}", deployment.id);
         {
             let mut shown = self.shown.lock().expect("nothing panics while holding what was shown");
@@ -50,7 +68,11 @@ impl Rollouts {
     }
 
     /// Keeps what was seen, when it differs from what was kept: status is only ever what was observed.
-    pub(super) async fn store_observed(&self, state: &AppState, observed: &[ObservedWorkload]) -> Result<(), DeployError> {
+    pub(super) async fn store_observed(
+        &self,
+        state: &AppState,
+        observed: &[ObservedWorkload],
+    ) -> Result<(), DeployError> {
         let text = serde_json::to_string(observed).expect("observations are plain data");
         if state.row.observed.as_deref() == Some(text.as_str()) {
             return Ok(());

@@ -1,7 +1,5 @@
 //! Apps: making them, finding them, taking them down.
 
-use std::collections::BTreeMap;
-
 use panda_api_types::ErrorCode;
 use panda_domain::app::{App, host_label};
 use panda_domain::formation::Formation;
@@ -10,7 +8,6 @@ use panda_domain::job::JobPayload;
 use panda_domain::names::{AppName, EnvironmentName, ProjectName};
 use panda_domain::team::Permission;
 use panda_store::{Cursor, PlacementRow, Store, StoreError, Tx};
-use serde::Deserialize;
 
 use super::events::{self, NewEventText};
 use crate::auth::Principal;
@@ -26,37 +23,6 @@ pub struct PlacedApp {
     pub row: PlacementRow,
     /// Replicas and size of each process.
     pub formation: Formation,
-}
-
-/// An app as it was last seen.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Seen {
-    /// One of the words of [`panda_api_types::App::state`].
-    pub state: String,
-    /// Why it isn't `running`, for people.
-    pub reason: Option<String>,
-    /// The number of the release that serves.
-    pub release: Option<u32>,
-    /// Ready instances by process.
-    pub ready: BTreeMap<String, u32>,
-}
-
-/// Returns what was seen of an app; what was never looked at is told apart from what is down.
-pub fn seen(app: &PlacedApp) -> Seen {
-    let row = &app.row;
-    let mut seen: Seen = row.observed.as_deref().and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
-    let word = if row.placement.deleting_at.is_some() {
-        "deleting"
-    } else if row.placement.desired_release.is_none() {
-        "idle"
-    } else if seen.state.is_empty() {
-        "deploying"
-    } else {
-        return seen;
-    };
-    word.clone_into(&mut seen.state);
-    seen
 }
 
 /// Makes an app with its place in `production`.
@@ -149,12 +115,20 @@ pub async fn read(
 }
 
 /// Begins to take an app down in all environments: nothing new starts, a job removes what runs and what is kept.
-pub async fn destroy(store: &Store, principal: &Principal, name: &AppName, confirm: Option<&str>) -> Result<()> {
+pub async fn destroy(
+    store: &Store,
+    principal: &Principal,
+    name: &AppName,
+    confirm: Option<&str>,
+) -> Result<()> {
     principal.require(Permission::Manage, Some(name))?;
     let mut tx = store.begin().await?;
     let app = require_app(&mut tx, &principal.team, name).await?;
     if confirm != Some(name.as_str()) {
-        return Err(Error::invalid_field("confirm", format!("has to be `{name}`: destroying can't be undone")));
+        return Err(Error::invalid_field(
+            "confirm",
+            format!("has to be `{name}`: destroying can't be undone"),
+        ));
     }
     for row in tx.placements_of_app(&principal.team, &app.id).await? {
         if row.placement.deleting_at.is_none() {
@@ -165,6 +139,7 @@ pub async fn destroy(store: &Store, principal: &Principal, name: &AppName, confi
     tx.enqueue(&job, &format!("destroy:{}", app.id), store.clock().now()).await?;
     let event = NewEventText { kind: "app.destroying", text: format!("app `{name}` is being destroyed") };
     events::note_app(&mut tx, &principal.team, (&app.id, name), &principal.actor(), event).await?;
+    tx.wake();
     tx.commit().await?;
     Ok(())
 }

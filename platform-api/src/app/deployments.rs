@@ -21,16 +21,24 @@ use crate::error::{Error, Result};
 const PROGRESS_PAGE: u32 = 500;
 
 /// Returns an app in an environment of the asker's team; anybody else's is not there.
-pub async fn placement(tx: &mut Tx, principal: &Principal, app: &AppName, environment: &EnvironmentName) -> Result<PlacementRow> {
+pub async fn placement(
+    tx: &mut Tx,
+    principal: &Principal,
+    app: &AppName,
+    environment: &EnvironmentName,
+) -> Result<PlacementRow> {
     let row = tx.placement_by_names(&principal.team, app, environment).await?;
-    row.filter(|row| row.placement.deleting_at.is_none()).ok_or_else(|| {
-        Error::not_found("app").with_hint("`panda apps list` shows the apps that you can see")
-    })
+    row.filter(|row| row.placement.deleting_at.is_none())
+        .ok_or_else(|| Error::not_found("app").with_hint("`panda apps list` shows the apps that you can see"))
 }
 
 /// Returns a page of an app's deployments, newest first.
 pub async fn list(
-    platform: &Platform, principal: &Principal, app: &AppName, environment: &EnvironmentName, cursor: &Cursor,
+    platform: &Platform,
+    principal: &Principal,
+    app: &AppName,
+    environment: &EnvironmentName,
+    cursor: &Cursor,
 ) -> Result<(PlacementRow, Vec<DeploymentRow>)> {
     principal.require(Permission::Read, Some(app))?;
     let mut tx = platform.store.read().await?;
@@ -41,7 +49,11 @@ pub async fn list(
 
 /// Returns one deployment.
 pub async fn show(
-    platform: &Platform, principal: &Principal, app: &AppName, environment: &EnvironmentName, id: &DeploymentId,
+    platform: &Platform,
+    principal: &Principal,
+    app: &AppName,
+    environment: &EnvironmentName,
+    id: &DeploymentId,
 ) -> Result<(PlacementRow, DeploymentRow)> {
     principal.require(Permission::Read, Some(app))?;
     let mut tx = platform.store.read().await?;
@@ -53,10 +65,14 @@ pub async fn show(
 /// Returns what happened in a deployment after a sequence number, and the deployment as it is now. The deployment is read
 /// first, so that an ended one has all its rows in the answer.
 pub async fn progress(
-    platform: &Platform, principal: &Principal, id: &DeploymentId, after: i64,
+    platform: &Platform,
+    principal: &Principal,
+    id: &DeploymentId,
+    after: i64,
 ) -> Result<(DeploymentRow, Vec<ProgressRow>)> {
     let mut tx = platform.store.read().await?;
-    let deployment = tx.deployment(&principal.team, id).await?.ok_or_else(|| Error::not_found("deployment"))?;
+    let deployment =
+        tx.deployment(&principal.team, id).await?.ok_or_else(|| Error::not_found("deployment"))?;
     let rows = tx.progress_after(id, after, PROGRESS_PAGE).await?;
     Ok((deployment, rows))
 }
@@ -71,7 +87,11 @@ pub struct ReleaseNumbers {
 }
 
 /// Returns the numbers of the releases that a deployment is about, as they are now.
-pub async fn release_numbers(platform: &Platform, row: &PlacementRow, deployment: &DeploymentRow) -> Result<ReleaseNumbers> {
+pub async fn release_numbers(
+    platform: &Platform,
+    row: &PlacementRow,
+    deployment: &DeploymentRow,
+) -> Result<ReleaseNumbers> {
     let mut tx = platform.store.read().await?;
     let own = match &deployment.release {
         Some(id) => tx.release(&deployment.team, id).await?.map(|r| r.number),
@@ -87,10 +107,15 @@ pub async fn release_numbers(platform: &Platform, row: &PlacementRow, deployment
 
 /// Returns the kept build log; the one of the build that was used when this deployment built nothing itself.
 pub async fn log(
-    platform: &Platform, principal: &Principal, app: &AppName, environment: &EnvironmentName, id: &DeploymentId,
+    platform: &Platform,
+    principal: &Principal,
+    app: &AppName,
+    environment: &EnvironmentName,
+    id: &DeploymentId,
 ) -> Result<String> {
     let (_, deployment) = show(platform, principal, app, environment, id).await?;
-    let none = || Error::not_found("build log").with_hint("deployments of images and rollbacks build nothing");
+    let none =
+        || Error::not_found("build log").with_hint("deployments of images and rollbacks build nothing");
     let build = deployment.build.ok_or_else(none)?;
     let path = platform.build_logs.join(format!("{build}.log"));
     match tokio::fs::read(&path).await {
@@ -102,7 +127,11 @@ pub async fn log(
 
 /// Cancels a deployment that is under way; the release before serves on. One that has ended stays as it is.
 pub async fn cancel(
-    platform: &Platform, principal: &Principal, app: &AppName, environment: &EnvironmentName, id: &DeploymentId,
+    platform: &Platform,
+    principal: &Principal,
+    app: &AppName,
+    environment: &EnvironmentName,
+    id: &DeploymentId,
 ) -> Result<(PlacementRow, DeploymentRow)> {
     principal.require(Permission::Deploy, Some(app))?;
     let mut tx = platform.store.begin().await?;
@@ -114,7 +143,9 @@ pub async fn cancel(
         return Err(Error::conflict(text).with_hint("`panda rollback` goes back to the release before"));
     }
     tx.request_cancel(&principal.team, id).await?;
-    let ended = tx.advance_deployment(&deployment, DeploymentState::Canceled { reason: CancelReason::Requested }).await?;
+    let ended = tx
+        .advance_deployment(&deployment, DeploymentState::Canceled { reason: CancelReason::Requested })
+        .await?;
     step_back(&mut tx, &row, &deployment).await?;
     let text = format!("canceled a deploy of `{app}`");
     let data = json!({ "deployment": id });
@@ -137,7 +168,14 @@ async fn step_back(tx: &mut Tx, row: &PlacementRow, deployment: &DeploymentRow) 
     Ok(())
 }
 
-async fn note(tx: &mut Tx, principal: &Principal, row: &PlacementRow, kind: &str, text: String, mut data: serde_json::Value) -> Result<()> {
+async fn note(
+    tx: &mut Tx,
+    principal: &Principal,
+    row: &PlacementRow,
+    kind: &str,
+    text: String,
+    mut data: serde_json::Value,
+) -> Result<()> {
     data["app"] = json!(row.placement.app_name);
     let (team, app) = (Some(principal.team.clone()), Some(row.placement.app.clone()));
     tx.add_event(&NewEvent { team, app, kind, actor: &principal.actor(), text, data }).await?;

@@ -76,7 +76,9 @@ pub async fn poll(store: &Store, peer: &Peer, device_code: &str) -> Result<MadeT
     // An early poll counts too: whoever floods is told to slow down until they do.
     tx.mark_polled(&row.id).await?;
     let answer = match outcome {
-        Poll::TooSoon => Err(Error::new(ErrorCode::SlowDown, "polled too often").with_retry_after(INTERVAL_S)),
+        Poll::TooSoon => {
+            Err(Error::new(ErrorCode::SlowDown, "polled too often").with_retry_after(INTERVAL_S))
+        }
         Poll::Wait => Err(Error::new(ErrorCode::AuthorizationPending, "nobody has approved the login yet")
             .with_retry_after(INTERVAL_S)),
         Poll::Denied => Err(Error::forbidden("the login was denied")),
@@ -175,15 +177,18 @@ fn with_origin(client_name: &TokenName, peer: &Peer) -> String {
 }
 
 fn new_user_code() -> String {
-    let letters: String =
-        (0..8).map(|_| char::from(LETTERS[rand::random_range(0..LETTERS.len())])).collect();
+    let letters: String = (0..8).map(|_| char::from(LETTERS[rand::random_range(0..LETTERS.len())])).collect();
     format!("{}-{}", &letters[..4], &letters[4..])
 }
 
 /// Brings a typed code into the stored form: upper case, one dash in the middle.
 fn normal(typed: &str) -> Option<String> {
-    let letters: String =
-        typed.chars().filter(|c| *c != '-' && !c.is_whitespace()).take(9).map(|c| c.to_ascii_uppercase()).collect();
+    let letters: String = typed
+        .chars()
+        .filter(|c| *c != '-' && !c.is_whitespace())
+        .take(9)
+        .map(|c| c.to_ascii_uppercase())
+        .collect();
     let fits = letters.len() == 8 && letters.bytes().all(|b| LETTERS.contains(&b));
     fits.then(|| format!("{}-{}", &letters[..4], &letters[4..]))
 }

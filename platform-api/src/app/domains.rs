@@ -106,14 +106,16 @@ pub async fn add(
     refuse_reserved(settings, host)?;
     let mut tx = store.begin().await?;
     let row = apps::require_living(&mut tx, &principal.team, target.app, target.environment).await?;
-    if tx.verified_domain_by_host(host).await?.is_some_and(|(team, _)| team != principal.team) {
-        return Err(taken(host));
-    }
-    if tx.domains(&principal.team, &row.placement.id).await?.len() >= MAX_DOMAINS {
+    let there = tx.domains(&principal.team, &row.placement.id).await?;
+    if there.len() >= MAX_DOMAINS {
         let detail = format!("an app may have at most {MAX_DOMAINS} domains");
         return Err(Error::new(ErrorCode::QuotaExceeded, detail));
     }
-    let proof_token = HandedOut::random("panda-proof-").reveal().to_owned();
+    let same_host = there.into_iter().find(|domain| domain.host == *host);
+    let proof_token = match same_host {
+        Some(domain) => domain.proof_token,
+        None => HandedOut::random("panda-proof-").reveal().to_owned(),
+    };
     let new = NewDomain {
         team: principal.team.clone(),
         placement: row.placement.id.clone(),
@@ -146,7 +148,7 @@ pub async fn verify(
     let (domain, only_team) = {
         let mut tx = store.read().await?;
         let row = apps::require_placement(&mut tx, &principal.team, target.app, target.environment).await?;
-        (require_domain(&mut tx, &row, host).await?, tx.teams().await?.len() == 1)
+        (require_domains(&mut tx, &row, host).await?.swap_remove(0), tx.teams().await?.len() == 1)
     };
     let mut records = expected(settings, &domain);
     look(dns, host, &mut records).await?;
@@ -154,33 +156,42 @@ pub async fn verify(
 
     let mut tx = store.begin().await?;
     let row = apps::require_living(&mut tx, &principal.team, target.app, target.environment).await?;
-    let mut domain = require_domain(&mut tx, &row, host).await?;
-    if proven && domain.verified_at.is_none() {
-        if tx.verified_domain_by_host(host).await?.is_some_and(|(team, _)| team != principal.team) {
-            return Err(taken(host));
-        }
-        tx.mark_verified(&principal.team, &domain.id).await?;
-        tx.bump_generation(&row.placement.id).await?;
-        note(&mut tx, principal, &row, "domain.verified", format!("domain `{host}` was proven")).await?;
-        domain = require_domain(&mut tx, &row, host).await?;
+    let waiting = require_domains(&mut tx, &row, host).await?;
+    if proven && waiting.iter().any(|domain| domain.verified_at.is_none()) {
+        mark_verified(&mut tx, principal, &row, &waiting).await?;
     }
+    let domain = require_domains(&mut tx, &row, host).await?.swap_remove(0);
     let shown = shown(&mut tx, domain, records).await?;
     tx.commit().await?;
     Ok(shown)
 }
 
-/// Takes a domain off the app. Adding it again needs a new proof.
-pub async fn remove(
-    store: &Store,
+/// Lets a proven host be routed, at all its paths.
+async fn mark_verified(
+    tx: &mut Tx,
     principal: &Principal,
-    target: Target<'_>,
-    host: &Hostname,
+    row: &PlacementRow,
+    domains: &[DomainRow],
 ) -> Result<()> {
+    for domain in domains {
+        match tx.mark_verified(&principal.team, &domain.id).await {
+            Ok(()) => {}
+            Err(StoreError::Taken { .. }) => return Err(taken(&domain.host)),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    tx.bump_generation(&row.placement.id).await?;
+    note(tx, principal, row, "domain.verified", format!("domain `{}` was proven", domains[0].host)).await
+}
+
+/// Takes a host off the app, at all its paths. Adding it again needs a new proof.
+pub async fn remove(store: &Store, principal: &Principal, target: Target<'_>, host: &Hostname) -> Result<()> {
     principal.require(Permission::Manage, Some(target.app))?;
     let mut tx = store.begin().await?;
     let row = apps::require_placement(&mut tx, &principal.team, target.app, target.environment).await?;
-    let domain = require_domain(&mut tx, &row, host).await?;
-    tx.delete_domain(&principal.team, &domain.id).await?;
+    for domain in require_domains(&mut tx, &row, host).await? {
+        tx.delete_domain(&principal.team, &domain.id).await?;
+    }
     tx.bump_generation(&row.placement.id).await?;
     note(&mut tx, principal, &row, "domain.removed", format!("domain `{host}` was removed")).await?;
     tx.commit().await?;
@@ -234,9 +245,11 @@ async fn shown(tx: &mut Tx, domain: DomainRow, records: Vec<Record>) -> Result<A
     })
 }
 
-async fn require_domain(tx: &mut Tx, row: &PlacementRow, host: &Hostname) -> Result<DomainRow> {
-    let domains = tx.domains(&row.placement.team, &row.placement.id).await?;
-    domains.into_iter().find(|domain| domain.host == *host).ok_or_else(|| Error::not_found("domain"))
+/// Returns the app's domains of this host, one a path; never none.
+async fn require_domains(tx: &mut Tx, row: &PlacementRow, host: &Hostname) -> Result<Vec<DomainRow>> {
+    let mut domains = tx.domains(&row.placement.team, &row.placement.id).await?;
+    domains.retain(|domain| domain.host == *host);
+    if domains.is_empty() { Err(Error::not_found("domain")) } else { Ok(domains) }
 }
 
 async fn note(

@@ -6,10 +6,10 @@ use panda_api_types::FieldError;
 use panda_domain::env::{EnvChange, MAX_VALUE_BYTES, MAX_VARIABLES};
 use panda_domain::names::{AppName, EnvKey, EnvironmentName};
 use panda_domain::team::Permission;
-use panda_store::{Cursor, EnvHistoryRow, EnvRow, PlacementRow, Store, Tx};
+use panda_store::{Cursor, DeploymentRow, EnvHistoryRow, EnvRow, PlacementRow, Store, Tx};
 
-use super::apps;
 use super::events::{self, NewEventText};
+use super::{apps, deployments};
 use crate::auth::Principal;
 use crate::error::{Error, Result};
 
@@ -55,9 +55,7 @@ pub async fn list(
 async fn deployed_version(tx: &mut Tx, principal: &Principal, row: &PlacementRow) -> Result<Option<i64>> {
     match &row.placement.last_good_release {
         None => Ok(None),
-        Some(release) => {
-            Ok(tx.release(&principal.team, release).await?.map(|release| release.env_version))
-        }
+        Some(release) => Ok(tx.release(&principal.team, release).await?.map(|release| release.env_version)),
     }
 }
 
@@ -83,21 +81,42 @@ pub fn check_values(changes: &EnvChanges) -> Result<()> {
     if wrong.is_empty() { Ok(()) } else { Err(Error::invalid_fields(wrong)) }
 }
 
-/// Changes variables in one step and returns the env's version; nothing changed makes none.
+/// What came of a change.
+#[derive(Debug)]
+pub struct Changed {
+    /// The env's version after it; nothing changed makes none.
+    pub version: i64,
+    /// The app.
+    pub row: PlacementRow,
+    /// The deployment that rolls it out, if one was asked for and something runs.
+    pub deployment: Option<DeploymentRow>,
+}
+
+/// Changes variables in one step. With `deploy` the change and its deployment are accepted in the same transaction.
 pub async fn change(
     store: &Store,
     principal: &Principal,
     app: &AppName,
     environment: &EnvironmentName,
     changes: &EnvChanges,
-) -> Result<i64> {
+    deploy: bool,
+) -> Result<Changed> {
     principal.require(Permission::WriteEnv, Some(app))?;
+    if deploy {
+        principal.require(Permission::Deploy, Some(app))?;
+    }
     check_values(changes)?;
     let mut tx = store.begin().await?;
     let row = apps::require_living(&mut tx, &principal.team, app, environment).await?;
     let version = change_in(&mut tx, principal, app, &row, changes).await?;
+    let deployment = if deploy && version != row.env_version {
+        deployments::redeploy_for_env(&mut tx, principal, &row, version).await?
+    } else {
+        None
+    };
+    tx.wake();
     tx.commit().await?;
-    Ok(version)
+    Ok(Changed { version, row, deployment })
 }
 
 /// Changes variables in the caller's transaction, so that a deployment can be accepted in the same one.

@@ -26,7 +26,11 @@ pub struct ExecWish {
 
 /// Opens the session; the event is written before it, so that no session is without one.
 pub async fn open(
-    platform: &Platform, principal: &Principal, app: &AppName, environment: &EnvironmentName, wish: ExecWish,
+    platform: &Platform,
+    principal: &Principal,
+    app: &AppName,
+    environment: &EnvironmentName,
+    wish: ExecWish,
 ) -> Result<ExecSession> {
     principal.require(Permission::Deploy, Some(app))?;
     if wish.request.command.first().is_none_or(String::is_empty) {
@@ -45,7 +49,10 @@ pub async fn open(
     Ok(platform.runtime.exec(&key, &instance, &wish.request).await?)
 }
 
-fn choose<'a>(workloads: impl Iterator<Item = &'a ObservedWorkload>, wish: &ExecWish) -> Result<&'a ObservedInstance> {
+fn choose<'a>(
+    workloads: impl Iterator<Item = &'a ObservedWorkload>,
+    wish: &ExecWish,
+) -> Result<&'a ObservedInstance> {
     let mut fits: Vec<(&ProcessName, u32, &ObservedInstance)> = workloads
         .filter(|w| wish.process.as_ref().is_none_or(|p| w.key.process == *p))
         .flat_map(|w| w.instances.iter().map(move |i| (&w.key.process, w.release_number, i)))
@@ -54,6 +61,9 @@ fn choose<'a>(workloads: impl Iterator<Item = &'a ObservedWorkload>, wish: &Exec
         .collect();
     // `web` first, then the newest release.
     fits.sort_by_key(|(process, release, _)| (!process.is_web(), std::cmp::Reverse(*release)));
-    let none = || Error::conflict("no instance is ready to run it in").with_hint("`panda ps` shows the instances; `panda run` starts one of its own");
+    let none = || {
+        Error::conflict("no instance is ready to run it in")
+            .with_hint("`panda ps` shows the instances; `panda run` starts one of its own")
+    };
     fits.first().map(|(_, _, instance)| *instance).ok_or_else(none)
 }

@@ -33,7 +33,11 @@ pub struct LogWish {
 
 /// Streams the log of an app.
 pub async fn of_app(
-    platform: &Platform, principal: &Principal, app: &AppName, environment: &EnvironmentName, wish: LogWish,
+    platform: &Platform,
+    principal: &Principal,
+    app: &AppName,
+    environment: &EnvironmentName,
+    wish: LogWish,
 ) -> Result<BoxStream<'static, RuntimeResult<LogChunk>>> {
     principal.require(Permission::Read, Some(app))?;
     let row = placement(&mut platform.store.read().await?, principal, app, environment).await?;
@@ -48,14 +52,23 @@ pub async fn of_app(
 
 /// Streams the log of a task.
 pub async fn of_task(
-    platform: &Platform, principal: &Principal, app: &AppName, environment: &EnvironmentName, task: &TaskId, wish: LogWish,
+    platform: &Platform,
+    principal: &Principal,
+    app: &AppName,
+    environment: &EnvironmentName,
+    task: &TaskId,
+    wish: LogWish,
 ) -> Result<BoxStream<'static, RuntimeResult<LogChunk>>> {
     let (row, task) = super::tasks::show(platform, principal, app, environment, task).await?;
     let key = TaskKey { environment: environment_of(&row.placement), task: task.id };
     open(platform, LogTarget::Task(key), &wish).await
 }
 
-async fn open(platform: &Platform, target: LogTarget, wish: &LogWish) -> Result<BoxStream<'static, RuntimeResult<LogChunk>>> {
+async fn open(
+    platform: &Platform,
+    target: LogTarget,
+    wish: &LogWish,
+) -> Result<BoxStream<'static, RuntimeResult<LogChunk>>> {
     if wish.tail.is_some_and(|tail| tail > MAX_TAIL) {
         return Err(Error::invalid_field("tail", format!("has to be at most {MAX_TAIL}")));
     }

@@ -37,7 +37,11 @@ pub struct Difference {
 
 /// Returns a page of an app's releases, newest first.
 pub async fn list(
-    platform: &Platform, principal: &Principal, app: &AppName, environment: &EnvironmentName, cursor: &Cursor,
+    platform: &Platform,
+    principal: &Principal,
+    app: &AppName,
+    environment: &EnvironmentName,
+    cursor: &Cursor,
 ) -> Result<Vec<KnownRelease>> {
     principal.require(Permission::Read, Some(app))?;
     let mut tx = platform.store.read().await?;
@@ -53,7 +57,11 @@ pub async fn list(
 
 /// Returns one release.
 pub async fn show(
-    platform: &Platform, principal: &Principal, app: &AppName, environment: &EnvironmentName, number: u32,
+    platform: &Platform,
+    principal: &Principal,
+    app: &AppName,
+    environment: &EnvironmentName,
+    number: u32,
 ) -> Result<KnownRelease> {
     principal.require(Permission::Read, Some(app))?;
     let mut tx = platform.store.read().await?;
@@ -71,7 +79,12 @@ fn of(row: &PlacementRow, release: ReleaseRow, outcome: Option<String>) -> Known
 
 /// Returns what differs between two releases.
 pub async fn diff(
-    platform: &Platform, principal: &Principal, app: &AppName, environment: &EnvironmentName, from: u32, to: u32,
+    platform: &Platform,
+    principal: &Principal,
+    app: &AppName,
+    environment: &EnvironmentName,
+    from: u32,
+    to: u32,
 ) -> Result<Vec<Difference>> {
     principal.require(Permission::RevealEnv, Some(app))?;
     let mut tx = platform.store.read().await?;
@@ -111,12 +124,16 @@ fn config_facts(config: &ReleaseConfig) -> BTreeMap<String, String> {
     let mut facts = BTreeMap::new();
     for (name, process) in &config.processes {
         let at = |field: &str| format!("processes.{name}.{field}");
-        let command = process.command.as_ref().map_or_else(|| "image default".to_owned(), |argv| argv.join(" "));
+        let command =
+            process.command.as_ref().map_or_else(|| "image default".to_owned(), |argv| argv.join(" "));
         facts.insert(at("command"), command);
         facts.extend(process.port.map(|port| (at("port"), port.to_string())));
         facts.extend(process.health.path.as_ref().map(|path| (at("health.path"), path.clone())));
         facts.insert(at("health.startup"), format!("{}s", process.health.startup_s));
-        facts.insert(at("shutdown"), format!("drain {}s, grace {}s", process.shutdown.drain_s, process.shutdown.grace_s));
+        facts.insert(
+            at("shutdown"),
+            format!("drain {}s, grace {}s", process.shutdown.drain_s, process.shutdown.grace_s),
+        );
     }
     facts.extend(config.release_command.as_ref().map(|argv| ("deploy.release".to_owned(), argv.join(" "))));
     for (path, content) in &config.files {
@@ -133,7 +150,9 @@ fn config_facts(config: &ReleaseConfig) -> BTreeMap<String, String> {
 
 fn differences(before: &BTreeMap<String, Fact>, after: &BTreeMap<String, Fact>) -> Vec<Difference> {
     let names: BTreeSet<_> = before.keys().chain(after.keys()).collect();
-    let changed = names.into_iter().filter(|name| before.get(*name).map(|f| &f.same_as) != after.get(*name).map(|f| &f.same_as));
+    let changed = names
+        .into_iter()
+        .filter(|name| before.get(*name).map(|f| &f.same_as) != after.get(*name).map(|f| &f.same_as));
     changed
         .map(|name| Difference {
             what: name.clone(),

@@ -41,7 +41,8 @@ pub fn check_bounds(changes: &ScaleChanges) -> Result<()> {
             add(format!("replicas.{process}"), format!("has to be from 0 to {MAX_REPLICAS}"));
         }
         if change.cpu_millis.is_some_and(|n| !(MIN_CPU_MILLIS..=MAX_CPU_MILLIS).contains(&n)) {
-            let message = format!("has to be from {MIN_CPU_MILLIS} to {MAX_CPU_MILLIS} thousandths of a core");
+            let message =
+                format!("has to be from {MIN_CPU_MILLIS} to {MAX_CPU_MILLIS} thousandths of a core");
             add(format!("cpu_millis.{process}"), message);
         }
         if change.memory_bytes.is_some_and(|n| !(MIN_MEMORY..=MAX_MEMORY).contains(&n)) {
@@ -68,7 +69,8 @@ pub async fn change(
     let told = set(&mut tx, &row, &before, changes).await?;
     if !told.is_empty() {
         tx.bump_generation(&row.placement.id).await?;
-        let event = NewEventText { kind: "app.scaled", text: format!("`{app}` was scaled: {}", told.join(", ")) };
+        let event =
+            NewEventText { kind: "app.scaled", text: format!("`{app}` was scaled: {}", told.join(", ")) };
         let id = &row.placement.app;
         events::note_app(&mut tx, &principal.team, (id, app), &principal.actor(), event).await?;
     }

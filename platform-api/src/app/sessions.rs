@@ -158,13 +158,7 @@ pub(crate) async fn open(
 }
 
 /// Counts a try under `key` and refuses it beyond the limit.
-pub(crate) async fn limit(
-    store: &Store,
-    key: &str,
-    window: Duration,
-    limit: u32,
-    what: &str,
-) -> Result<()> {
+pub(crate) async fn limit(store: &Store, key: &str, window: Duration, limit: u32, what: &str) -> Result<()> {
     match hit(store, key, window, limit).await? {
         RateVerdict::Allowed => Ok(()),
         RateVerdict::Limited { retry_after_s } => {
@@ -185,7 +179,8 @@ async fn limit_logins(store: &Store, peer: &Peer, email: &Email) -> Result<()> {
     let peer = peer.rate_key();
     limit(store, &format!("login:{peer}"), QUARTER, TRIES_OF_PEER, "logins from this address").await?;
     let both = format!("login:{peer}:{email}");
-    limit(store, &both, QUARTER, TRIES_OF_ACCOUNT_AND_PEER, "logins of this account from this address").await?;
+    limit(store, &both, QUARTER, TRIES_OF_ACCOUNT_AND_PEER, "logins of this account from this address")
+        .await?;
     let account = hit(store, &format!("login:{email}"), QUARTER, TRIES_OF_ACCOUNT).await?;
     if matches!(account, RateVerdict::Limited { .. }) {
         tokio::time::sleep(DELAY_OF_ACCOUNT).await;

@@ -35,7 +35,10 @@ pub fn observed(row: &PlacementRow) -> Vec<ObservedWorkload> {
 
 /// Returns an app's instances: seen now, or, when the runtime can't be asked, as they were last seen.
 pub async fn instances(
-    platform: &Platform, principal: &Principal, app: &AppName, environment: &EnvironmentName,
+    platform: &Platform,
+    principal: &Principal,
+    app: &AppName,
+    environment: &EnvironmentName,
 ) -> Result<(PlacementRow, Vec<SeenInstance>)> {
     principal.require(Permission::Read, Some(app))?;
     let row = placement(&mut platform.store.read().await?, principal, app, environment).await?;
@@ -45,7 +48,11 @@ pub async fn instances(
         Err(_) => observed(&row),
     };
     let usage = platform.runtime.usage(&key, &row.placement.id);
-    let usage = tokio::time::timeout(USAGE_PATIENCE, usage).await.ok().and_then(std::result::Result::ok).unwrap_or_default();
+    let usage = tokio::time::timeout(USAGE_PATIENCE, usage)
+        .await
+        .ok()
+        .and_then(std::result::Result::ok)
+        .unwrap_or_default();
     let seen = workloads.into_iter().flat_map(|workload| {
         let (process, release) = (workload.key.process.to_string(), workload.release_number);
         workload.instances.into_iter().map(move |instance| (process.clone(), release, instance))
@@ -63,7 +70,11 @@ pub async fn newest_deployment(platform: &Platform, row: &PlacementRow) -> Resul
 }
 
 /// Returns things that people should know about an app.
-pub async fn notices(platform: &Platform, row: &PlacementRow, instances: &[SeenInstance]) -> Result<Vec<String>> {
+pub async fn notices(
+    platform: &Platform,
+    row: &PlacementRow,
+    instances: &[SeenInstance],
+) -> Result<Vec<String>> {
     let mut notices = Vec::new();
     if instances.iter().any(|seen| seen.instance.runs_as_root) {
         notices.push("runs as root: add a `USER` with a number to the image's Dockerfile".to_owned());
@@ -78,21 +89,40 @@ pub async fn notices(platform: &Platform, row: &PlacementRow, instances: &[SeenI
 }
 
 /// Returns the generated objects of an app, secrets as holes.
-pub async fn manifest(platform: &Platform, principal: &Principal, app: &AppName, environment: &EnvironmentName) -> Result<String> {
+pub async fn manifest(
+    platform: &Platform,
+    principal: &Principal,
+    app: &AppName,
+    environment: &EnvironmentName,
+) -> Result<String> {
     principal.require(Permission::Read, Some(app))?;
     let row = placement(&mut platform.store.read().await?, principal, app, environment).await?;
     Ok(platform.runtime.manifest(&environment_of(&row.placement), &row.placement.id).await?)
 }
 
 /// Looks at everything that could be wrong with an app.
-pub async fn diagnose(platform: &Platform, principal: &Principal, app: &AppName, environment: &EnvironmentName) -> Result<Vec<Check>> {
+pub async fn diagnose(
+    platform: &Platform,
+    principal: &Principal,
+    app: &AppName,
+    environment: &EnvironmentName,
+) -> Result<Vec<Check>> {
     let (row, seen) = instances(platform, principal, app, environment).await?;
     let ready = seen.iter().filter(|s| s.instance.state == InstanceState::Ready).count();
-    let check = |name: &str, state, seen: String, fix: &str| Check { name: name.to_owned(), state, seen, fix: fix.to_owned() };
+    let check = |name: &str, state, seen: String, fix: &str| Check {
+        name: name.to_owned(),
+        state,
+        seen,
+        fix: fix.to_owned(),
+    };
     let mut checks = Vec::new();
     checks.push(match (&row.placement.last_good_release, ready) {
-        (None, _) => check("release", CheckState::Warning, "nothing is deployed yet".to_owned(), "panda deploy"),
-        (Some(_), 0) => check("instances", CheckState::Failed, format!("none of {} is ready", seen.len()), "panda logs"),
+        (None, _) => {
+            check("release", CheckState::Warning, "nothing is deployed yet".to_owned(), "panda deploy")
+        }
+        (Some(_), 0) => {
+            check("instances", CheckState::Failed, format!("none of {} is ready", seen.len()), "panda logs")
+        }
         (Some(_), n) => check("instances", CheckState::Ok, format!("{n} of {} ready", seen.len()), ""),
     });
     checks.extend(seen.iter().filter(|s| s.instance.state != InstanceState::Ready).map(|s| {
@@ -114,7 +144,9 @@ pub fn reason(instance: &ObservedInstance) -> Option<String> {
     match instance.state {
         InstanceState::Ready | InstanceState::Draining => None,
         InstanceState::Oom => Some("killed for using more memory than its limit".to_owned()),
-        InstanceState::Crashing | InstanceState::Stopped => exit.map(|e| format!("exited with code {}", e.code)),
+        InstanceState::Crashing | InstanceState::Stopped => {
+            exit.map(|e| format!("exited with code {}", e.code))
+        }
         InstanceState::Starting | InstanceState::Unready => instance.probe.clone(),
     }
 }

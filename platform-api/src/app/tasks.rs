@@ -31,13 +31,18 @@ pub struct TaskWish {
 
 /// Notes a task and starts it. The row comes first: after a crash in between the task reconciler starts it.
 pub async fn start(
-    platform: &Platform, principal: &Principal, app: &AppName, environment: &EnvironmentName, wish: TaskWish,
+    platform: &Platform,
+    principal: &Principal,
+    app: &AppName,
+    environment: &EnvironmentName,
+    wish: TaskWish,
 ) -> Result<(PlacementRow, TaskRow)> {
     principal.require(Permission::Deploy, Some(app))?;
     check(&wish)?;
     let mut tx = platform.store.begin().await?;
     let row = placement(&mut tx, principal, app, environment).await?;
-    let nothing = || Error::conflict("nothing is deployed yet").with_hint("`panda deploy` makes the first release");
+    let nothing =
+        || Error::conflict("nothing is deployed yet").with_hint("`panda deploy` makes the first release");
     let release = row.placement.last_good_release.clone().ok_or_else(nothing)?;
     let task = tx
         .insert_task(&NewTask {
@@ -89,7 +94,11 @@ pub async fn known(platform: &Platform, row: TaskRow) -> Result<KnownTask> {
 
 /// Returns a page of an app's tasks, newest first.
 pub async fn list(
-    platform: &Platform, principal: &Principal, app: &AppName, environment: &EnvironmentName, cursor: &Cursor,
+    platform: &Platform,
+    principal: &Principal,
+    app: &AppName,
+    environment: &EnvironmentName,
+    cursor: &Cursor,
 ) -> Result<Vec<TaskRow>> {
     principal.require(Permission::Read, Some(app))?;
     let mut tx = platform.store.read().await?;
@@ -99,7 +108,11 @@ pub async fn list(
 
 /// Returns one task.
 pub async fn show(
-    platform: &Platform, principal: &Principal, app: &AppName, environment: &EnvironmentName, id: &TaskId,
+    platform: &Platform,
+    principal: &Principal,
+    app: &AppName,
+    environment: &EnvironmentName,
+    id: &TaskId,
 ) -> Result<(PlacementRow, TaskRow)> {
     principal.require(Permission::Read, Some(app))?;
     let mut tx = platform.store.read().await?;
@@ -110,7 +123,11 @@ pub async fn show(
 
 /// Asks for a task's end; the task reconciler kills it and writes down how it ended.
 pub async fn cancel(
-    platform: &Platform, principal: &Principal, app: &AppName, environment: &EnvironmentName, id: &TaskId,
+    platform: &Platform,
+    principal: &Principal,
+    app: &AppName,
+    environment: &EnvironmentName,
+    id: &TaskId,
 ) -> Result<TaskRow> {
     principal.require(Permission::Deploy, Some(app))?;
     let (_, task) = show(platform, principal, app, environment, id).await?;
@@ -123,7 +140,12 @@ pub async fn cancel(
 
 /// Attaches to a task's terminal and streams.
 pub async fn attach(
-    platform: &Platform, principal: &Principal, app: &AppName, environment: &EnvironmentName, id: &TaskId, size: Option<ExecSize>,
+    platform: &Platform,
+    principal: &Principal,
+    app: &AppName,
+    environment: &EnvironmentName,
+    id: &TaskId,
+    size: Option<ExecSize>,
 ) -> Result<ExecSession> {
     principal.require(Permission::Deploy, Some(app))?;
     let (row, task) = show(platform, principal, app, environment, id).await?;

@@ -87,7 +87,9 @@ pub async fn list(store: &Store, principal: &Principal, cursor: &Cursor) -> Resu
     let mut next = cursor.clone();
     loop {
         let rows = tx.tokens(&principal.team, &next).await?;
-        let last = (rows.len() < next.limit as usize).then_some(()).map_or_else(|| rows.last().map(|r| r.id.to_string()), |()| None);
+        let last = (rows.len() < next.limit as usize)
+            .then_some(())
+            .map_or_else(|| rows.last().map(|r| r.id.to_string()), |()| None);
         shown.extend(rows.into_iter().filter(|row| all || row.user == principal.user));
         if shown.len() >= cursor.limit as usize || last.is_none() {
             shown.truncate(cursor.limit as usize);

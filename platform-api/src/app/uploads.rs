@@ -2,17 +2,17 @@
 //!
 //! What another team has sent is never used: whoever names a hash has to show its bytes.
 
-use panda_api_types::ErrorCode;
-use panda_domain::source_tree::{SourceManifest, TreeHash};
-use panda_domain::team::Permission;
 use async_compression::tokio::bufread::ZstdDecoder;
+use panda_api_types::ErrorCode;
 use panda_api_types::PlanView;
 use panda_builder::job::settings_of;
 use panda_builder::source::{SourceView, materialise};
 use panda_domain::failure::Failure;
-use panda_domain::request::FrozenRequest;
 use panda_domain::manifest;
+use panda_domain::request::FrozenRequest;
 use panda_domain::source_tree::ContentHash;
+use panda_domain::source_tree::{SourceManifest, TreeHash};
+use panda_domain::team::Permission;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt};
 
 use crate::Platform;
@@ -56,22 +56,33 @@ pub async fn announce(platform: &Platform, principal: &Principal, listing: &str)
 
 fn parse_listing(listing: &str) -> Result<SourceManifest> {
     let manifest: SourceManifest = serde_json::from_str(listing).map_err(|error| {
-        Error::new(ErrorCode::InvalidSource, format!("the listing can't be used: {error}")).with_hint("upload with a current `panda`")
+        Error::new(ErrorCode::InvalidSource, format!("the listing can't be used: {error}"))
+            .with_hint("upload with a current `panda`")
     })?;
     if manifest.entries().len() > MAX_ENTRIES {
-        let text = format!("the source has {} entries, at most {MAX_ENTRIES} are taken", manifest.entries().len());
-        return Err(Error::new(ErrorCode::TooLarge, text).with_hint("leave generated files out with a .dockerignore or .pandaignore"));
+        let text =
+            format!("the source has {} entries, at most {MAX_ENTRIES} are taken", manifest.entries().len());
+        return Err(Error::new(ErrorCode::TooLarge, text)
+            .with_hint("leave generated files out with a .dockerignore or .pandaignore"));
     }
     if manifest.total_bytes() > MAX_TREE_BYTES {
-        let text = format!("the source has {} MiB, at most {} are taken", manifest.total_bytes() >> 20, MAX_TREE_BYTES >> 20);
-        return Err(Error::new(ErrorCode::TooLarge, text).with_hint("leave large files out with a .dockerignore or .pandaignore"));
+        let text = format!(
+            "the source has {} MiB, at most {} are taken",
+            manifest.total_bytes() >> 20,
+            MAX_TREE_BYTES >> 20
+        );
+        return Err(Error::new(ErrorCode::TooLarge, text)
+            .with_hint("leave large files out with a .dockerignore or .pandaignore"));
     }
     Ok(manifest)
 }
 
 /// Returns an announced directory's listing once all its files were sent.
 pub async fn tree(platform: &Platform, principal: &Principal, tree: &TreeHash) -> Result<SourceManifest> {
-    let unknown = || Error::new(ErrorCode::InvalidSource, "the source isn't there, or not whole").with_hint("send it again: `panda deploy`");
+    let unknown = || {
+        Error::new(ErrorCode::InvalidSource, "the source isn't there, or not whole")
+            .with_hint("send it again: `panda deploy`")
+    };
     let mut tx = platform.store.read().await?;
     if !tx.has_tree(&principal.team, &tree.to_string()).await? {
         return Err(unknown());
@@ -90,7 +101,11 @@ pub async fn read_text(platform: &Platform, manifest: &SourceManifest, path: &st
         let text = format!("`{path}` has {size} bytes, at most {MAX_TEXT_BYTES} are read");
         return Err(Error::new(ErrorCode::InvalidManifest, text));
     }
-    let mut file = platform.blobs.open_blob(&hash.to_string()).await?.ok_or_else(|| Error::internal("a blob's file is gone"))?;
+    let mut file = platform
+        .blobs
+        .open_blob(&hash.to_string())
+        .await?
+        .ok_or_else(|| Error::internal("a blob's file is gone"))?;
     let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
     file.read_to_end(&mut bytes).await.map_err(Error::internal)?;
     let not_text = |_| Error::new(ErrorCode::InvalidManifest, format!("`{path}` isn't UTF-8"));
@@ -102,7 +117,11 @@ const MAX_FILE_BYTES: u64 = 1 << 30;
 
 /// Takes files as a zstd stream of frames: hash, length, bytes. Each whole frame is checked and kept, so a stream that was
 /// cut loses only the file that it was cut in.
-pub async fn receive(platform: &Platform, principal: &Principal, body: impl AsyncBufRead + Unpin + Send) -> Result<()> {
+pub async fn receive(
+    platform: &Platform,
+    principal: &Principal,
+    body: impl AsyncBufRead + Unpin + Send,
+) -> Result<()> {
     principal.require(Permission::Deploy, None)?;
     let mut frames = ZstdDecoder::new(body);
     while let Some((hash, size)) = head(&mut frames).await? {
@@ -135,11 +154,17 @@ async fn head(frames: &mut (impl AsyncRead + Unpin)) -> Result<Option<(ContentHa
 }
 
 fn cut() -> Error {
-    Error::new(ErrorCode::InvalidSource, "the upload was cut or isn't a stream of files").with_hint("send it again: what arrived whole is kept")
+    Error::new(ErrorCode::InvalidSource, "the upload was cut or isn't a stream of files")
+        .with_hint("send it again: what arrived whole is kept")
 }
 
 /// Says how a directory would be built.
-pub async fn plan(platform: &Platform, principal: &Principal, tree_hash: &TreeHash, manifest_text: Option<String>) -> Result<PlanView> {
+pub async fn plan(
+    platform: &Platform,
+    principal: &Principal,
+    tree_hash: &TreeHash,
+    manifest_text: Option<String>,
+) -> Result<PlanView> {
     principal.require(Permission::Read, None)?;
     let source = tree(platform, principal, tree_hash).await?;
     let text = match manifest_text {
@@ -155,8 +180,10 @@ pub async fn plan(platform: &Platform, principal: &Principal, tree_hash: &TreeHa
     let planned = tokio::task::spawn_blocking(move || {
         let folder = tempfile::tempdir().map_err(Error::internal)?;
         let target = folder.path().join("source");
-        materialise(&source, &target, |hash| blobs.path(&hash.to_string()).ok()).map_err(|e| refused(&e.failure().failure))?;
-        let view = SourceView::open(&target).ok_or_else(|| Error::internal("an unpacked source can't be read"))?;
+        materialise(&source, &target, |hash| blobs.path(&hash.to_string()).ok())
+            .map_err(|e| refused(&e.failure().failure))?;
+        let view =
+            SourceView::open(&target).ok_or_else(|| Error::internal("an unpacked source can't be read"))?;
         panda_builder::plan::plan(&view, &settings).map_err(|failure| refused(&failure.0))
     });
     let plan = planned.await.map_err(Error::internal)??;

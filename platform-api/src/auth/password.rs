@@ -134,8 +134,8 @@ fn phc(password: &str) -> Result<String> {
 }
 
 fn matches(stored: &str, presented: &str) -> Result<bool> {
-    let stored =
-        PasswordHash::new(stored).map_err(|e| Error::internal(format!("read a stored password hash: {e}")))?;
+    let stored = PasswordHash::new(stored)
+        .map_err(|e| Error::internal(format!("read a stored password hash: {e}")))?;
     Ok(Argon2::default().verify_password(presented.as_bytes(), &stored).is_ok())
 }
 

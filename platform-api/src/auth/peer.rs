@@ -55,7 +55,8 @@ impl Peer {
 
     /// Tells whether the request comes from this machine and through no proxy.
     pub fn is_operator(&self, headers: &HeaderMap) -> bool {
-        let forwarded = ["x-forwarded-for", "forwarded", EDGE_HEADER].iter().any(|h| headers.contains_key(*h));
+        let forwarded =
+            ["x-forwarded-for", "forwarded", EDGE_HEADER].iter().any(|h| headers.contains_key(*h));
         !forwarded && self.ip.is_none_or(|ip| ip.is_loopback())
     }
 
@@ -110,7 +111,8 @@ mod tests {
         assert_eq!(forged.rate_key(), "203.0.113.9");
         let unproven = peer("127.0.0.1:1", &[("x-forwarded-for", "1.1.1.1"), ("x-panda-edge", "guess")]);
         assert_eq!(unproven.rate_key(), "127.0.0.1");
-        let edge = peer("127.0.0.1:1", &[("x-forwarded-for", "6.6.6.6, 1.1.1.1"), ("x-panda-edge", "s3cret")]);
+        let edge =
+            peer("127.0.0.1:1", &[("x-forwarded-for", "6.6.6.6, 1.1.1.1"), ("x-panda-edge", "s3cret")]);
         assert_eq!(edge.rate_key(), "1.1.1.1");
         assert!(edge.through_edge() && !forged.through_edge());
     }

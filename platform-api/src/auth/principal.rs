@@ -144,7 +144,9 @@ impl Principal {
     pub fn require_session(&self) -> Result<&SessionId> {
         match &self.via {
             Via::Session(id) => Ok(id),
-            Via::Token { .. } | Via::Device => Err(Error::forbidden("this takes a signed-in browser, not a token")),
+            Via::Token { .. } | Via::Device => {
+                Err(Error::forbidden("this takes a signed-in browser, not a token"))
+            }
         }
     }
 
@@ -153,14 +155,19 @@ impl Principal {
         if self.scope == Scope::Full {
             Ok(())
         } else {
-            Err(Error::forbidden(format!("the token's scope `{}` doesn't cover this", scope::word(&self.scope))))
+            Err(Error::forbidden(format!(
+                "the token's scope `{}` doesn't cover this",
+                scope::word(&self.scope)
+            )))
         }
     }
 
     /// Returns who is written down as the doer.
     pub fn actor(&self) -> Actor {
         match &self.via {
-            Via::Session(_) | Via::Device => Actor::User { id: self.user.clone(), email: self.email.to_string() },
+            Via::Session(_) | Via::Device => {
+                Actor::User { id: self.user.clone(), email: self.email.to_string() }
+            }
             Via::Token { id, name } => {
                 Actor::Token { id: id.clone(), user: self.user.clone(), name: name.to_string() }
             }

@@ -24,14 +24,15 @@ pub fn word(scope: &Scope) -> String {
     }
 }
 
-/// Tells whether a scope covers a permission on an app; `None` asks for the team as a whole.
+/// Tells whether a scope covers a permission on an app. `None` means that no app is touched yet: a deploy token may send the
+/// files of its app before it deploys them.
 pub fn covers(scope: &Scope, permission: Permission, app: Option<&AppName>) -> bool {
     match scope {
         Scope::Full => true,
         Scope::Read => permission == Permission::Read,
         Scope::Deploy { app: own } => match permission {
             Permission::Read => true,
-            Permission::Deploy => app == Some(own),
+            Permission::Deploy => app.is_none_or(|app| app == own),
             _ => false,
         },
     }
@@ -58,7 +59,7 @@ mod tests {
         assert!(covers(&scope, Permission::Deploy, Some(&shop)));
         assert!(covers(&scope, Permission::Read, Some(&other)));
         assert!(!covers(&scope, Permission::Deploy, Some(&other)));
-        assert!(!covers(&scope, Permission::Deploy, None));
+        assert!(covers(&scope, Permission::Deploy, None));
         assert!(!covers(&scope, Permission::WriteEnv, Some(&shop)));
         assert!(!covers(&scope, Permission::RevealEnv, Some(&shop)));
     }

@@ -12,6 +12,7 @@ use utoipa_axum::routes;
 
 use super::{Json, Query, Shared, Target, TargetParams, cursor, page};
 use crate::app::apps::{self, PlacedApp};
+use crate::app::seen::seen;
 use crate::auth::Principal;
 use crate::error::{InField, Result};
 use crate::platform::PlatformSettings;
@@ -93,7 +94,7 @@ async fn destroy(
 /// Shows an app.
 pub fn shown(settings: &PlatformSettings, app: &PlacedApp) -> App {
     let placement = &app.row.placement;
-    let seen = apps::seen(app);
+    let seen = seen(&app.row, &app.formation);
     App {
         id: placement.app.to_string(),
         name: placement.app_name.to_string(),

@@ -5,7 +5,9 @@ mod events;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use panda_api_types::{DeployRequest, Deployment, DeploymentAccepted, ErrorCode, Page, PageQuery, RollbackRequest};
+use panda_api_types::{
+    DeployRequest, Deployment, DeploymentAccepted, ErrorCode, Page, PageQuery, RollbackRequest,
+};
 use panda_domain::ids::DeploymentId;
 use panda_domain::image::ImageReference;
 use panda_domain::names::EnvKey;
@@ -49,10 +51,14 @@ impl DeploymentPath {
 #[utoipa::path(get, path = "/apps/{app}/deployments", tag = "deployments", params(TargetParams, PageQuery),
     responses((status = 200, body = Page<Deployment>)))]
 async fn list(
-    State(platform): State<Shared>, principal: Principal, target: Target, Query(paging): Query<PageQuery>,
+    State(platform): State<Shared>,
+    principal: Principal,
+    target: Target,
+    Query(paging): Query<PageQuery>,
 ) -> Result<Json<Page<Deployment>>> {
     let cursor = cursor(paging)?;
-    let (row, rows) = deployments::list(&platform, &principal, &target.app, &target.environment, &cursor).await?;
+    let (row, rows) =
+        deployments::list(&platform, &principal, &target.app, &target.environment, &cursor).await?;
     let mut shown = Vec::with_capacity(rows.len());
     for deployment in rows {
         shown.push(view(&platform, &row, deployment).await?);
@@ -65,7 +71,10 @@ async fn list(
     responses((status = 202, body = DeploymentAccepted), (status = 200, body = DeploymentAccepted, description = "Nothing would change"),
               (status = 422, description = "A field, the file or the source is wrong")))]
 async fn deploy(
-    State(platform): State<Shared>, principal: Principal, target: Target, Json(body): Json<DeployRequest>,
+    State(platform): State<Shared>,
+    principal: Principal,
+    target: Target,
+    Json(body): Json<DeployRequest>,
 ) -> Result<Response> {
     let wish = parse(body)?;
     let accepted = deployments::deploy(&platform, &principal, &target.app, &target.environment, wish).await?;
@@ -74,7 +83,10 @@ async fn deploy(
 
 fn parse(body: DeployRequest) -> Result<DeployWish> {
     let source = match (body.tree, body.image) {
-        (Some(tree), None) => WishedSource::Tree { tree: tree.parse::<TreeHash>().in_field("tree")?, git_sha: git_sha(body.git_sha)? },
+        (Some(tree), None) => WishedSource::Tree {
+            tree: tree.parse::<TreeHash>().in_field("tree")?,
+            git_sha: git_sha(body.git_sha)?,
+        },
         (None, Some(image)) => WishedSource::Image(image.parse::<ImageReference>().in_field("image")?),
         _ => return Err(Error::invalid_field("tree", "exactly one of `tree` and `image` has to be given")),
     };
@@ -89,17 +101,34 @@ fn parse(body: DeployRequest) -> Result<DeployWish> {
         other => other,
     };
     let (replicas, port) = (body.overrides.replicas, body.overrides.port);
-    Ok(DeployWish { source, manifest: body.manifest, replicas, port, env, no_cache: body.no_cache, idempotency_key })
+    Ok(DeployWish {
+        source,
+        manifest: body.manifest,
+        replicas,
+        port,
+        env,
+        no_cache: body.no_cache,
+        idempotency_key,
+    })
 }
 
 fn git_sha(text: Option<String>) -> Result<Option<String>> {
     let Some(text) = text else { return Ok(None) };
     let good = (7..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit());
-    if good { Ok(Some(text)) } else { Err(Error::invalid_field("git_sha", "has to be 7 to 64 hexadecimal digits")) }
+    if good {
+        Ok(Some(text))
+    } else {
+        Err(Error::invalid_field("git_sha", "has to be 7 to 64 hexadecimal digits"))
+    }
 }
 
 /// Says what came of a request that may make a deployment.
-pub(super) async fn answer(platform: &Platform, principal: &Principal, target: &Target, accepted: Accepted) -> Result<Response> {
+pub(super) async fn answer(
+    platform: &Platform,
+    principal: &Principal,
+    target: &Target,
+    accepted: Accepted,
+) -> Result<Response> {
     let body = accepted_view(platform, principal, target, accepted).await?;
     match &body.deployment {
         None => Ok(Json(body).into_response()),
@@ -111,7 +140,10 @@ pub(super) async fn answer(platform: &Platform, principal: &Principal, target: &
 }
 
 pub(super) async fn accepted_view(
-    platform: &Platform, principal: &Principal, target: &Target, accepted: Accepted,
+    platform: &Platform,
+    principal: &Principal,
+    target: &Target,
+    accepted: Accepted,
 ) -> Result<DeploymentAccepted> {
     let app = crate::app::apps::read(&platform.store, principal, &target.app, &target.environment).await?;
     let unchanged = accepted.deployment.is_none();
@@ -119,14 +151,22 @@ pub(super) async fn accepted_view(
         Some(deployment) => Some(view(platform, &accepted.row, deployment).await?),
         None => None,
     };
-    Ok(DeploymentAccepted { deployment, unchanged, app: apps::shown(&platform.settings, &app), notices: accepted.notices })
+    Ok(DeploymentAccepted {
+        deployment,
+        unchanged,
+        app: apps::shown(&platform.settings, &app),
+        notices: accepted.notices,
+    })
 }
 
 /// One deployment.
 #[utoipa::path(get, path = "/apps/{app}/deployments/{id}", tag = "deployments", params(TargetParams, ("id" = String, Path,)),
     responses((status = 200, body = Deployment)))]
 async fn show(
-    State(platform): State<Shared>, principal: Principal, target: Target, Path(path): Path<DeploymentPath>,
+    State(platform): State<Shared>,
+    principal: Principal,
+    target: Target,
+    Path(path): Path<DeploymentPath>,
 ) -> Result<Json<Deployment>> {
     let (row, deployment) =
         deployments::show(&platform, &principal, &target.app, &target.environment, &path.id()?).await?;
@@ -137,7 +177,10 @@ async fn show(
 #[utoipa::path(get, path = "/apps/{app}/deployments/{id}/log", tag = "deployments", params(TargetParams, ("id" = String, Path,)),
     responses((status = 200, content_type = "text/plain", body = String)))]
 async fn log(
-    State(platform): State<Shared>, principal: Principal, target: Target, Path(path): Path<DeploymentPath>,
+    State(platform): State<Shared>,
+    principal: Principal,
+    target: Target,
+    Path(path): Path<DeploymentPath>,
 ) -> Result<Response> {
     let text = deployments::log(&platform, &principal, &target.app, &target.environment, &path.id()?).await?;
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response())
@@ -147,7 +190,10 @@ async fn log(
 #[utoipa::path(post, path = "/apps/{app}/deployments/{id}/cancel", tag = "deployments", params(TargetParams, ("id" = String, Path,)),
     responses((status = 202, body = Deployment), (status = 409, description = "It has ended")))]
 async fn cancel(
-    State(platform): State<Shared>, principal: Principal, target: Target, Path(path): Path<DeploymentPath>,
+    State(platform): State<Shared>,
+    principal: Principal,
+    target: Target,
+    Path(path): Path<DeploymentPath>,
 ) -> Result<Response> {
     let (row, deployment) =
         deployments::cancel(&platform, &principal, &target.app, &target.environment, &path.id()?).await?;
@@ -158,9 +204,13 @@ async fn cancel(
 #[utoipa::path(post, path = "/apps/{app}/rollback", tag = "deployments", params(TargetParams), request_body = RollbackRequest,
     responses((status = 202, body = DeploymentAccepted), (status = 409, description = "There is nothing to go back to")))]
 async fn roll_back(
-    State(platform): State<Shared>, principal: Principal, target: Target, Json(body): Json<RollbackRequest>,
+    State(platform): State<Shared>,
+    principal: Principal,
+    target: Target,
+    Json(body): Json<RollbackRequest>,
 ) -> Result<Response> {
-    let accepted = deployments::roll_back(&platform, &principal, &target.app, &target.environment, body.release).await?;
+    let accepted =
+        deployments::roll_back(&platform, &principal, &target.app, &target.environment, body.release).await?;
     answer(&platform, &principal, &target, accepted).await
 }
 
@@ -173,7 +223,11 @@ async fn restart(State(platform): State<Shared>, principal: Principal, target: T
 }
 
 /// Shows a deployment.
-pub(super) async fn view(platform: &Platform, row: &PlacementRow, deployment: DeploymentRow) -> Result<Deployment> {
+pub(super) async fn view(
+    platform: &Platform,
+    row: &PlacementRow,
+    deployment: DeploymentRow,
+) -> Result<Deployment> {
     let numbers = deployments::release_numbers(platform, row, &deployment).await?;
     let failure = deployment.state.failure();
     Ok(Deployment {
@@ -211,7 +265,8 @@ fn cancel_cause(deployment: &DeploymentRow) -> Option<String> {
 fn word_of<T: serde::Serialize>(value: &T) -> Result<String> {
     match serde_json::to_value(value).map_err(Error::internal)? {
         serde_json::Value::String(word) => Ok(word),
-        other => Err(Error::new(ErrorCode::Internal, "something went wrong on the server").with_source(other.to_string())),
+        other => Err(Error::new(ErrorCode::Internal, "something went wrong on the server")
+            .with_source(other.to_string())),
     }
 }
 

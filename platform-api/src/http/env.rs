@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use axum::extract::State;
-use panda_api_types::{EnvChangeRequest, EnvChanged, EnvHistoryEntry, EnvVariable, FieldError, Page, PageQuery};
+use panda_api_types::{
+    EnvChangeRequest, EnvChanged, EnvHistoryEntry, EnvVariable, FieldError, Page, PageQuery,
+};
 use panda_domain::env::{EnvChange, EnvValue};
 use panda_domain::names::EnvKey;
 use panda_domain::secret::Secret;
@@ -14,7 +16,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::paging::whole;
-use super::{Json, Query, Shared, Target, TargetParams, cursor};
+use super::{Json, Query, Shared, Target, TargetParams, cursor, deployments};
+use crate::app::deployments::Accepted;
 use crate::app::env::{self, EnvChanges};
 use crate::auth::Principal;
 use crate::error::{Error, Result};
@@ -70,8 +73,15 @@ async fn change(
 ) -> Result<Json<EnvChanged>> {
     let changes = parse(&body)?;
     let Target { app, environment } = &target;
-    let version = env::change(&platform.store, &principal, app, environment, &changes).await?;
-    Ok(Json(EnvChanged { version, deployment: None }))
+    let changed = env::change(&platform.store, &principal, app, environment, &changes, body.deploy).await?;
+    let deployment = match changed.deployment {
+        Some(deployment) => {
+            let accepted = Accepted { row: changed.row, deployment: Some(deployment), notices: Vec::new() };
+            Some(deployments::accepted_view(&platform, &principal, &target, accepted).await?)
+        }
+        None => None,
+    };
+    Ok(Json(EnvChanged { version: changed.version, deployment }))
 }
 
 /// Parses all changes and names every wrong one.
@@ -82,7 +92,9 @@ fn parse(body: &EnvChangeRequest) -> Result<EnvChanges> {
         match name.parse::<EnvKey>() {
             Ok(key) => {
                 let change = match &patch.value {
-                    Some(value) => EnvChange::Set(EnvValue { value: Secret::new(value), secret: patch.secret }),
+                    Some(value) => {
+                        EnvChange::Set(EnvValue { value: Secret::new(value), secret: patch.secret })
+                    }
                     None => EnvChange::Unset,
                 };
                 changes.insert(key, change);

@@ -52,7 +52,11 @@ struct TaskPath {
 /// Runs a command inside a running instance. A WebSocket; the first text message is an `ExecStart`.
 #[utoipa::path(get, path = "/apps/{app}/exec", tag = "exec", params(TargetParams), responses((status = 101, body = ExecStart)))]
 async fn exec(
-    State(platform): State<Shared>, principal: Principal, target: Target, headers: HeaderMap, OriginalUri(uri): OriginalUri,
+    State(platform): State<Shared>,
+    principal: Principal,
+    target: Target,
+    headers: HeaderMap,
+    OriginalUri(uri): OriginalUri,
     upgrade: std::result::Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
 ) -> Result<Response> {
     require_own_origin(&platform.settings, &principal, &headers, &uri)?;
@@ -73,8 +77,13 @@ async fn exec(
 #[utoipa::path(get, path = "/apps/{app}/tasks/{id}/attach", tag = "exec", params(TargetParams, SizeQuery, ("id" = String, Path,)),
     responses((status = 101)))]
 async fn attach(
-    State(platform): State<Shared>, principal: Principal, target: Target, Path(path): Path<TaskPath>, Query(size): Query<SizeQuery>,
-    headers: HeaderMap, OriginalUri(uri): OriginalUri,
+    State(platform): State<Shared>,
+    principal: Principal,
+    target: Target,
+    Path(path): Path<TaskPath>,
+    Query(size): Query<SizeQuery>,
+    headers: HeaderMap,
+    OriginalUri(uri): OriginalUri,
     upgrade: std::result::Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
 ) -> Result<Response> {
     require_own_origin(&platform.settings, &principal, &headers, &uri)?;
@@ -93,11 +102,14 @@ fn not_a_websocket() -> Error {
 }
 
 async fn greeting(socket: &mut WebSocket) -> Result<ExecWish> {
-    let first = tokio::time::timeout(GREETING, socket.recv()).await.map_err(|_| Error::new(ErrorCode::Timeout, "no first message came"))?;
+    let first = tokio::time::timeout(GREETING, socket.recv())
+        .await
+        .map_err(|_| Error::new(ErrorCode::Timeout, "no first message came"))?;
     let Some(Ok(Message::Text(text))) = first else {
         return Err(Error::invalid_field("", "the first message has to be text"));
     };
-    let start: ExecStart = serde_json::from_str(&text).map_err(|_| Error::invalid_field("", "the first message has to be an ExecStart"))?;
+    let start: ExecStart = serde_json::from_str(&text)
+        .map_err(|_| Error::invalid_field("", "the first message has to be an ExecStart"))?;
     Ok(ExecWish {
         process: start.process.map(|p| p.parse::<ProcessName>().in_field("process")).transpose()?,
         instance: start.instance.map(|i| i.parse().map_err(|_| Error::not_found("instance"))).transpose()?,
@@ -110,7 +122,13 @@ async fn greeting(socket: &mut WebSocket) -> Result<ExecWish> {
 }
 
 /// Carries both directions until the command ends, the client leaves, or the login is revoked.
-async fn talk(mut socket: WebSocket, opened: Result<ExecSession>, platform: &Shared, principal: &Principal, app: &AppName) {
+async fn talk(
+    mut socket: WebSocket,
+    opened: Result<ExecSession>,
+    platform: &Shared,
+    principal: &Principal,
+    app: &AppName,
+) {
     let last = match opened {
         Ok(session) => carry(&mut socket, session, platform, principal, app).await,
         Err(error) => Some(json!({ "problem": error.to_problem(None) })),
@@ -122,7 +140,11 @@ async fn talk(mut socket: WebSocket, opened: Result<ExecSession>, platform: &Sha
 }
 
 async fn carry(
-    socket: &mut WebSocket, mut session: ExecSession, platform: &Shared, principal: &Principal, app: &AppName,
+    socket: &mut WebSocket,
+    mut session: ExecSession,
+    platform: &Shared,
+    principal: &Principal,
+    app: &AppName,
 ) -> Option<serde_json::Value> {
     let mut recheck = tokio::time::interval(RECHECK);
     loop {
@@ -150,7 +172,9 @@ async fn carry(
     }
     match session.exit.await {
         Ok(code) => Some(json!({ "exit": code })),
-        Err(_) => Some(json!({ "problem": Error::unavailable("the exit code can't be had").to_problem(None) })),
+        Err(_) => {
+            Some(json!({ "problem": Error::unavailable("the exit code can't be had").to_problem(None) }))
+        }
     }
 }
 

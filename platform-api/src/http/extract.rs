@@ -81,9 +81,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
-        let axum::extract::Query(value) = axum::extract::Query::from_request_parts(parts, state)
-            .await
-            .map_err(|_| Error::new(ErrorCode::InvalidRequest, "the query has a parameter of the wrong kind"))?;
+        let axum::extract::Query(value) =
+            axum::extract::Query::from_request_parts(parts, state).await.map_err(|_| {
+                Error::new(ErrorCode::InvalidRequest, "the query has a parameter of the wrong kind")
+            })?;
         Ok(Self(value))
     }
 }

@@ -54,7 +54,11 @@ struct TaskPath {
 #[utoipa::path(get, path = "/apps/{app}/logs", tag = "logs", params(TargetParams, WishQuery),
     responses((status = 200, content_type = "text/event-stream", body = LogLine)))]
 async fn of_app(
-    State(platform): State<Shared>, principal: Principal, target: Target, Query(query): Query<WishQuery>, headers: HeaderMap,
+    State(platform): State<Shared>,
+    principal: Principal,
+    target: Target,
+    Query(query): Query<WishQuery>,
+    headers: HeaderMap,
 ) -> crate::Result<impl IntoResponse> {
     let wish = parse(&platform, query, &headers)?;
     let lines = logs::of_app(&platform, &principal, &target.app, &target.environment, wish).await?;
@@ -65,8 +69,12 @@ async fn of_app(
 #[utoipa::path(get, path = "/apps/{app}/tasks/{id}/logs", tag = "logs", params(TargetParams, WishQuery, ("id" = String, Path,)),
     responses((status = 200, content_type = "text/event-stream", body = LogLine)))]
 async fn of_task(
-    State(platform): State<Shared>, principal: Principal, target: Target, Path(path): Path<TaskPath>,
-    Query(query): Query<WishQuery>, headers: HeaderMap,
+    State(platform): State<Shared>,
+    principal: Principal,
+    target: Target,
+    Path(path): Path<TaskPath>,
+    Query(query): Query<WishQuery>,
+    headers: HeaderMap,
 ) -> crate::Result<impl IntoResponse> {
     let id: TaskId = path.id.parse().map_err(|_| Error::not_found("task"))?;
     let wish = parse(&platform, query, &headers)?;
@@ -75,7 +83,8 @@ async fn of_task(
 }
 
 fn parse(platform: &Platform, query: WishQuery, headers: &HeaderMap) -> crate::Result<LogWish> {
-    let resumed = headers.get("last-event-id").and_then(|v| v.to_str().ok()).and_then(|id| id.parse::<i128>().ok());
+    let resumed =
+        headers.get("last-event-id").and_then(|v| v.to_str().ok()).and_then(|id| id.parse::<i128>().ok());
     let resumed = resumed.and_then(|ns| Timestamp::from_nanosecond(ns + 1).ok());
     let since = match &query.since {
         Some(text) => Some(since(platform, text)?),
@@ -99,10 +108,18 @@ fn since(platform: &Platform, text: &str) -> crate::Result<Timestamp> {
     if let Ok(seconds) = text.parse::<u32>() {
         return Ok(platform.store.clock().now() - SignedDuration::from_secs(i64::from(seconds)));
     }
-    text.parse().map_err(|_| Error::invalid_field("since", "has to be a time such as 2026-01-31T12:00:00Z, or seconds back from now"))
+    text.parse().map_err(|_| {
+        Error::invalid_field(
+            "since",
+            "has to be a time such as 2026-01-31T12:00:00Z, or seconds back from now",
+        )
+    })
 }
 
-fn stream(platform: &Shared, lines: BoxStream<'static, RuntimeResult<LogChunk>>) -> Sse<impl Stream<Item = Result<Event, Infallible>> + use<>> {
+fn stream(
+    platform: &Shared,
+    lines: BoxStream<'static, RuntimeResult<LogChunk>>,
+) -> Sse<impl Stream<Item = Result<Event, Infallible>> + use<>> {
     let shutdown = platform.shutdown.clone();
     let end = futures_util::stream::once(async { Event::default().event("end").data("{}") });
     let events = lines.map(frame).chain(end).take_until(shutdown.cancelled_owned()).map(Ok);
@@ -111,10 +128,14 @@ fn stream(platform: &Shared, lines: BoxStream<'static, RuntimeResult<LogChunk>>)
 
 fn frame(chunk: RuntimeResult<LogChunk>) -> Event {
     let event = match chunk {
-        Ok(chunk) => Event::default().event("line").id(chunk.at.as_nanosecond().to_string()).json_data(view(chunk)),
+        Ok(chunk) => {
+            Event::default().event("line").id(chunk.at.as_nanosecond().to_string()).json_data(view(chunk))
+        }
         Err(error) => {
             tracing::warn!(error = &error as &dyn std::error::Error, "a log stream was cut");
-            Event::default().event("problem").json_data(Problem::new(ErrorCode::Unavailable, "the log can't be read at the moment"))
+            Event::default()
+                .event("problem")
+                .json_data(Problem::new(ErrorCode::Unavailable, "the log can't be read at the moment"))
         }
     };
     event.unwrap_or_else(|_| Event::default().event("problem"))

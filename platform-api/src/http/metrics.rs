@@ -3,12 +3,12 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use axum::Extension;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 use super::Shared;
@@ -48,7 +48,8 @@ impl Metrics {
     pub(super) fn request(&self, method: &Method, route: &str, status: u16, took: Duration) {
         let method = known(method);
         let route = route.to_owned();
-        let labels = [("method", method.to_owned()), ("route", route.clone()), ("status", status.to_string())];
+        let labels =
+            [("method", method.to_owned()), ("route", route.clone()), ("status", status.to_string())];
         metrics::counter!("panda_http_requests_total", &labels).increment(1);
         metrics::histogram!("panda_http_request_seconds", "method" => method, "route" => route)
             .record(took.as_secs_f64());

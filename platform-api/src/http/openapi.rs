@@ -24,14 +24,13 @@ pub(super) fn base() -> OpenApi {
             InfoBuilder::new()
                 .title("Panda")
                 .version(env!("CARGO_PKG_VERSION"))
-                .description(Some("Deploys, releases, apps and what belongs to them. Errors are problem+json."))
+                .description(Some(
+                    "Deploys, releases, apps and what belongs to them. Errors are problem+json.",
+                ))
                 .build(),
         )
         .components(Some(components.build()))
-        .security(Some([
-            SecurityRequirement::new("token", none),
-            SecurityRequirement::new("session", none),
-        ]))
+        .security(Some([SecurityRequirement::new("token", none), SecurityRequirement::new("session", none)]))
         .build()
 }
 

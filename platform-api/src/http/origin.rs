@@ -33,12 +33,16 @@ pub fn require_own_origin(
     uri: &Uri,
 ) -> Result<()> {
     if query_has_secret(uri) {
-        return Err(Error::forbidden("a token belongs into the `Authorization` header, never into the address"));
+        return Err(Error::forbidden(
+            "a token belongs into the `Authorization` header, never into the address",
+        ));
     }
     let origin = headers.get(header::ORIGIN);
     let by_cookie = matches!(principal.via, Via::Session(_));
     match origin {
-        None if by_cookie => Err(Error::forbidden("a WebSocket with the session's cookie has to say its origin")),
+        None if by_cookie => {
+            Err(Error::forbidden("a WebSocket with the session's cookie has to say its origin"))
+        }
         None => Ok(()),
         Some(origin) if origin.as_bytes() == own_origin(settings).as_bytes() => Ok(()),
         Some(origin) if is_host(origin.as_bytes(), headers) => Ok(()),

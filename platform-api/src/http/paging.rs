@@ -24,13 +24,18 @@ pub fn cursor(query: PageQuery) -> Result<Cursor> {
 }
 
 /// Shows rows as a page; `key` gives what the next page starts after.
-pub fn page<R, T>(rows: Vec<R>, cursor: &Cursor, key: impl Fn(&R) -> String, show: impl FnMut(R) -> T) -> Page<T> {
+pub fn page<R, T>(
+    rows: Vec<R>,
+    cursor: &Cursor,
+    key: impl Fn(&R) -> String,
+    show: impl FnMut(R) -> T,
+) -> Page<T> {
     let full = rows.len() >= cursor.limit as usize;
     let next_cursor = rows.last().filter(|_| full).map(key);
     Page { items: rows.into_iter().map(show).collect(), next_cursor }
 }
 
 /// Shows a list that is always whole.
-pub fn whole<R, T>(rows: Vec<R>, show: impl FnMut(R) -> T) -> Page<T> {
+pub(super) fn whole<R, T>(rows: Vec<R>, show: impl FnMut(R) -> T) -> Page<T> {
     Page { items: rows.into_iter().map(show).collect(), next_cursor: None }
 }

@@ -25,7 +25,11 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 
 /// Everything about an app at a glance.
 #[utoipa::path(get, path = "/apps/{app}/status", tag = "apps", params(TargetParams), responses((status = 200, body = Status)))]
-async fn whole_status(State(platform): State<Shared>, principal: Principal, target: Target) -> Result<Json<Status>> {
+async fn whole_status(
+    State(platform): State<Shared>,
+    principal: Principal,
+    target: Target,
+) -> Result<Json<Status>> {
     let (row, seen) = status::instances(&platform, &principal, &target.app, &target.environment).await?;
     let app = crate::app::apps::read(&platform.store, &principal, &target.app, &target.environment).await?;
     let deployment = match status::newest_deployment(&platform, &row).await? {
@@ -40,7 +44,11 @@ async fn whole_status(State(platform): State<Shared>, principal: Principal, targ
 
 /// An app's instances.
 #[utoipa::path(get, path = "/apps/{app}/instances", tag = "apps", params(TargetParams), responses((status = 200, body = Page<Instance>)))]
-async fn instances(State(platform): State<Shared>, principal: Principal, target: Target) -> Result<Json<Page<Instance>>> {
+async fn instances(
+    State(platform): State<Shared>,
+    principal: Principal,
+    target: Target,
+) -> Result<Json<Page<Instance>>> {
     let (_, seen) = status::instances(&platform, &principal, &target.app, &target.environment).await?;
     Ok(Json(whole(seen, view)))
 }
@@ -55,14 +63,21 @@ async fn manifest(State(platform): State<Shared>, principal: Principal, target: 
 
 /// Looks at everything that could be wrong with an app.
 #[utoipa::path(get, path = "/apps/{app}/doctor", tag = "apps", params(TargetParams), responses((status = 200, body = Page<DoctorCheck>)))]
-async fn doctor(State(platform): State<Shared>, principal: Principal, target: Target) -> Result<Json<Page<DoctorCheck>>> {
+async fn doctor(
+    State(platform): State<Shared>,
+    principal: Principal,
+    target: Target,
+) -> Result<Json<Page<DoctorCheck>>> {
     let checks = status::diagnose(&platform, &principal, &target.app, &target.environment).await?;
     Ok(Json(whole(checks, check_view)))
 }
 
 /// Looks at the runtime.
 #[utoipa::path(get, path = "/doctor", tag = "server", responses((status = 200, body = Page<DoctorCheck>)))]
-async fn doctor_of_runtime(State(platform): State<Shared>, principal: Principal) -> Result<Json<Page<DoctorCheck>>> {
+async fn doctor_of_runtime(
+    State(platform): State<Shared>,
+    principal: Principal,
+) -> Result<Json<Page<DoctorCheck>>> {
     principal.require(panda_domain::team::Permission::Manage, None)?;
     Ok(Json(whole(platform.runtime.check().await, check_view)))
 }

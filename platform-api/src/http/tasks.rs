@@ -37,7 +37,10 @@ impl TaskPath {
 #[utoipa::path(get, path = "/apps/{app}/tasks", tag = "tasks", params(TargetParams, PageQuery),
     responses((status = 200, body = Page<TaskView>)))]
 async fn list(
-    State(platform): State<Shared>, principal: Principal, target: Target, Query(paging): Query<PageQuery>,
+    State(platform): State<Shared>,
+    principal: Principal,
+    target: Target,
+    Query(paging): Query<PageQuery>,
 ) -> Result<Json<Page<TaskView>>> {
     let cursor = cursor(paging)?;
     let rows = tasks::list(&platform, &principal, &target.app, &target.environment, &cursor).await?;
@@ -52,19 +55,34 @@ async fn list(
 #[utoipa::path(post, path = "/apps/{app}/tasks", tag = "tasks", params(TargetParams), request_body = TaskRequest,
     responses((status = 201, body = TaskView), (status = 409, description = "Nothing is deployed yet")))]
 async fn start(
-    State(platform): State<Shared>, principal: Principal, target: Target, Json(body): Json<TaskRequest>,
+    State(platform): State<Shared>,
+    principal: Principal,
+    target: Target,
+    Json(body): Json<TaskRequest>,
 ) -> Result<Response> {
-    let wish = TaskWish { command: body.command, tty: body.tty, timeout_s: body.timeout_s.unwrap_or(DEFAULT_TIMEOUT_S) };
+    let wish = TaskWish {
+        command: body.command,
+        tty: body.tty,
+        timeout_s: body.timeout_s.unwrap_or(DEFAULT_TIMEOUT_S),
+    };
     let (_, task) = tasks::start(&platform, &principal, &target.app, &target.environment, wish).await?;
     let location = format!("/api/v1/apps/{}/tasks/{}", target.app, task.id);
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(view(tasks::known(&platform, task).await?))).into_response())
+    Ok((
+        StatusCode::CREATED,
+        [(header::LOCATION, location)],
+        Json(view(tasks::known(&platform, task).await?)),
+    )
+        .into_response())
 }
 
 /// One task.
 #[utoipa::path(get, path = "/apps/{app}/tasks/{id}", tag = "tasks", params(TargetParams, ("id" = String, Path,)),
     responses((status = 200, body = TaskView)))]
 async fn show(
-    State(platform): State<Shared>, principal: Principal, target: Target, Path(path): Path<TaskPath>,
+    State(platform): State<Shared>,
+    principal: Principal,
+    target: Target,
+    Path(path): Path<TaskPath>,
 ) -> Result<Json<TaskView>> {
     let (_, task) = tasks::show(&platform, &principal, &target.app, &target.environment, &path.id()?).await?;
     Ok(Json(view(tasks::known(&platform, task).await?)))
@@ -74,7 +92,10 @@ async fn show(
 #[utoipa::path(post, path = "/apps/{app}/tasks/{id}/cancel", tag = "tasks", params(TargetParams, ("id" = String, Path,)),
     responses((status = 202, body = TaskView)))]
 async fn cancel(
-    State(platform): State<Shared>, principal: Principal, target: Target, Path(path): Path<TaskPath>,
+    State(platform): State<Shared>,
+    principal: Principal,
+    target: Target,
+    Path(path): Path<TaskPath>,
 ) -> Result<Response> {
     let task = tasks::cancel(&platform, &principal, &target.app, &target.environment, &path.id()?).await?;
     Ok((StatusCode::ACCEPTED, Json(view(tasks::known(&platform, task).await?))).into_response())

@@ -33,7 +33,11 @@ pub(super) fn listing_routes() -> OpenApiRouter<Shared> {
 
 /// Announces a directory by its listing; answers what of it has to be sent. Twice is once.
 #[utoipa::path(put, path = "/uploads/trees", tag = "uploads", request_body = TreeRequest, responses((status = 200, body = TreeView)))]
-async fn announce(State(platform): State<Shared>, principal: Principal, Json(body): Json<TreeRequest>) -> Result<Json<TreeView>> {
+async fn announce(
+    State(platform): State<Shared>,
+    principal: Principal,
+    Json(body): Json<TreeRequest>,
+) -> Result<Json<TreeView>> {
     let announced = uploads::announce(&platform, &principal, &body.listing).await?;
     let complete = announced.missing.is_empty();
     Ok(Json(TreeView { tree: announced.tree.to_string(), complete, missing: announced.missing }))
@@ -43,7 +47,11 @@ async fn announce(State(platform): State<Shared>, principal: Principal, Json(bod
 /// of a stream that was cut are kept.
 #[utoipa::path(post, path = "/uploads/blobs", tag = "uploads",
     request_body(content = Vec<u8>, content_type = "application/vnd.panda.blobs+zstd"), responses((status = 200, body = MissingBlobs)))]
-async fn blobs(State(platform): State<Shared>, principal: Principal, body: Body) -> Result<Json<MissingBlobs>> {
+async fn blobs(
+    State(platform): State<Shared>,
+    principal: Principal,
+    body: Body,
+) -> Result<Json<MissingBlobs>> {
     let stream = StreamReader::new(body.into_data_stream().map_err(io::Error::other));
     uploads::receive(&platform, &principal, stream).await?;
     Ok(Json(MissingBlobs { missing: Vec::new() }))
@@ -51,7 +59,11 @@ async fn blobs(State(platform): State<Shared>, principal: Principal, body: Body)
 
 /// Says how a directory would be built.
 #[utoipa::path(post, path = "/uploads/plan", tag = "uploads", request_body = PlanRequest, responses((status = 200, body = PlanView)))]
-async fn plan(State(platform): State<Shared>, principal: Principal, Json(body): Json<PlanRequest>) -> Result<Json<PlanView>> {
+async fn plan(
+    State(platform): State<Shared>,
+    principal: Principal,
+    Json(body): Json<PlanRequest>,
+) -> Result<Json<PlanView>> {
     let tree = body.tree.parse::<TreeHash>().in_field("tree")?;
     let planned = uploads::plan(&platform, &principal, &tree, body.manifest).await?;
     Ok(Json(planned))

@@ -11,7 +11,10 @@ async fn an_unclaimed_server_answers_nothing_but_the_first_steps() {
     let anyone = panda.anonymous();
     let refused = anyone.get("/api/v1/apps").await;
     assert_eq!((refused.status, refused.code()), (409, "unclaimed"));
-    assert_eq!(anyone.post("/api/v1/login", json!({ "email": "a@b.c", "password": "x" })).await.code(), "unclaimed");
+    assert_eq!(
+        anyone.post("/api/v1/login", json!({ "email": "a@b.c", "password": "x" })).await.code(),
+        "unclaimed"
+    );
     let server = anyone.get("/api/v1/server").await;
     assert_eq!((server.status, &server.json["claimed"]), (200, &json!(false)));
     assert_eq!(anyone.get("/healthz").await.status, 200);

@@ -72,13 +72,24 @@ async fn a_record_that_somebody_left_behind_gives_their_domain_to_nobody() {
 }
 
 #[tokio::test]
-async fn a_domain_of_another_team_is_in_use() {
+async fn the_team_that_proves_a_domain_first_has_it() {
     let (panda, ann) = with_app().await;
     let bob = panda.other_team("bob@example.org").await;
-    ann.post(DOMAINS, json!({ "host": "www.ann.example" })).await;
     bob.post("/api/v1/apps", json!({ "name": "trap" })).await;
+    // Naming a domain doesn't keep its owner out.
+    assert_eq!(bob.post("/api/v1/apps/trap/domains", json!({ "host": "www.ann.example" })).await.status, 201);
+    let added = ann.post(DOMAINS, json!({ "host": "www.ann.example" })).await;
+    panda.dns.set_txt("_panda-challenge.www.ann.example", &txt_of(&added.json));
+    let theirs = bob.post("/api/v1/apps/trap/domains/www.ann.example/verify", json!({})).await;
+    assert_eq!(theirs.json["verified"], false, "another team's proof proves nothing: {}", theirs.text);
+    let proven = ann.post(&format!("{DOMAINS}/www.ann.example/verify"), json!({})).await;
+    assert_eq!(proven.json["verified"], true, "{}", proven.text);
+
+    bob.delete("/api/v1/apps/trap/domains/www.ann.example").await;
     let refused = bob.post("/api/v1/apps/trap/domains", json!({ "host": "www.ann.example" })).await;
     assert_eq!((refused.status, refused.code()), (409, "name-taken"));
+    let twice = ann.post(DOMAINS, json!({ "host": "www.ann.example" })).await;
+    assert_eq!((twice.status, twice.code()), (409, "name-taken"));
 }
 
 #[tokio::test]
@@ -97,11 +108,19 @@ async fn the_platforms_own_hosts_and_impossible_ones_are_refused() {
         "a;b.example.org",
     ] {
         let refused = ann.post(DOMAINS, json!({ "host": host })).await;
-        assert_eq!((refused.status, refused.json["errors"][0]["field"].as_str()), (422, Some("host")), "{host}");
+        assert_eq!(
+            (refused.status, refused.json["errors"][0]["field"].as_str()),
+            (422, Some("host")),
+            "{host}"
+        );
     }
     for path in ["api", "/a b", "/a;b", "/../x", "/a}", "/\u{2028}"] {
         let refused = ann.post(DOMAINS, json!({ "host": "www.ann.example", "path": path })).await;
-        assert_eq!((refused.status, refused.json["errors"][0]["field"].as_str()), (422, Some("path")), "{path}");
+        assert_eq!(
+            (refused.status, refused.json["errors"][0]["field"].as_str()),
+            (422, Some("path")),
+            "{path}"
+        );
     }
 }
 

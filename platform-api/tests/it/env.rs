@@ -58,7 +58,8 @@ async fn the_same_value_makes_no_version_and_removal_makes_one() {
     assert_eq!(version(json!({ "changes": { "A": { "value": null } }, "deploy": false })).await, 2);
     assert_eq!(ann.get("/api/v1/apps/shop/env").await.json["items"], json!([]));
     let history = ann.get("/api/v1/apps/shop/env/history").await;
-    let changes: Vec<_> = history.json["items"].as_array().expect("items").iter().map(|e| &e["change"]).collect();
+    let changes: Vec<_> =
+        history.json["items"].as_array().expect("items").iter().map(|e| &e["change"]).collect();
     assert_eq!(changes, ["unset", "set"]);
 }
 

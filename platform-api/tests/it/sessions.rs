@@ -27,7 +27,8 @@ async fn an_unknown_address_and_a_wrong_password_look_the_same() {
     let anyone = panda.anonymous();
     let try_as = async |email: &str| {
         let began = Instant::now();
-        let answer = anyone.post("/api/v1/login", json!({ "email": email, "password": "not the password" })).await;
+        let answer =
+            anyone.post("/api/v1/login", json!({ "email": email, "password": "not the password" })).await;
         (answer, began.elapsed())
     };
     let (mut known_best, mut unknown_best) = (Duration::MAX, Duration::MAX);
@@ -80,9 +81,11 @@ async fn a_login_ends_the_session_that_was_there_before() {
 async fn a_new_password_ends_all_other_sessions_and_renews_this_one() {
     let (panda, ann) = TestPanda::claimed().await;
     let body = json!({ "email": EMAIL, "password": PASSWORD });
-    let elsewhere = panda.anonymous().with_cookie_of(&panda.anonymous().post("/api/v1/login", body.clone()).await);
+    let elsewhere =
+        panda.anonymous().with_cookie_of(&panda.anonymous().post("/api/v1/login", body.clone()).await);
 
-    let wrong = ann.post("/api/v1/password", json!({ "current": "wrong", "new": "another decent one" })).await;
+    let wrong =
+        ann.post("/api/v1/password", json!({ "current": "wrong", "new": "another decent one" })).await;
     assert_eq!((wrong.status, &wrong.json["errors"][0]["field"]), (422, &json!("current")));
 
     let changed =

@@ -70,12 +70,20 @@ pub struct Accepted {
 
 /// Accepts a deploy: `202` means that it will end in a terminal state, whatever dies (P1).
 pub async fn deploy(
-    platform: &Platform, principal: &Principal, app: &AppName, environment: &EnvironmentName, wish: DeployWish,
+    platform: &Platform,
+    principal: &Principal,
+    app: &AppName,
+    environment: &EnvironmentName,
+    wish: DeployWish,
 ) -> Result<Accepted> {
     principal.require(Permission::Deploy, Some(app))?;
     let manifest_text = manifest_text(platform, principal, &wish).await?;
-    let frozen =
-        FrozenRequest { manifest: manifest_text, replicas: wish.replicas, port: wish.port, no_cache: wish.no_cache };
+    let frozen = FrozenRequest {
+        manifest: manifest_text,
+        replicas: wish.replicas,
+        port: wish.port,
+        no_cache: wish.no_cache,
+    };
     let manifest = parse(&frozen, environment)?;
     check(&manifest, &wish, app)?;
     let changes = env_changes(&manifest, &wish);
@@ -96,7 +104,9 @@ pub async fn deploy(
         tx.change_env(&principal.team, &row.placement.id, &changes, &principal.actor()).await?
     };
     let source = source_of(&wish);
-    if !wish.no_cache && super::repeat::is_unchanged(&mut tx, &row, &source, &frozen, &manifest, env_version).await? {
+    if !wish.no_cache
+        && super::repeat::is_unchanged(&mut tx, &row, &source, &frozen, &manifest, env_version).await?
+    {
         tx.commit().await?;
         return Ok(Accepted { row, deployment: None, notices: Vec::new() });
     }
@@ -128,7 +138,8 @@ pub(super) async fn overtake_unbuilt(tx: &mut Tx, row: &PlacementRow) -> Result<
     for older in tx.active_deployment_of(&row.placement.id).await? {
         if matches!(older.state, DeploymentState::Queued | DeploymentState::Building) {
             tx.request_cancel(&older.team, &older.id).await?;
-            tx.advance_deployment(&older, DeploymentState::Canceled { reason: CancelReason::Overtaken }).await?;
+            tx.advance_deployment(&older, DeploymentState::Canceled { reason: CancelReason::Overtaken })
+                .await?;
         }
     }
     Ok(())
@@ -144,13 +155,19 @@ pub(super) fn job_for(deployment: &DeploymentRow) -> JobPayload {
 
 fn source_of(wish: &DeployWish) -> Source {
     match &wish.source {
-        WishedSource::Tree { tree, git_sha } => Source::Upload { tree: tree.to_string(), git_sha: git_sha.clone() },
+        WishedSource::Tree { tree, git_sha } => {
+            Source::Upload { tree: tree.to_string(), git_sha: git_sha.clone() }
+        }
         WishedSource::Image(reference) => Source::Image { reference: reference.clone() },
     }
 }
 
 /// The file that came with the request, else the tree's own.
-async fn manifest_text(platform: &Platform, principal: &Principal, wish: &DeployWish) -> Result<Option<String>> {
+async fn manifest_text(
+    platform: &Platform,
+    principal: &Principal,
+    wish: &DeployWish,
+) -> Result<Option<String>> {
     match (&wish.manifest, &wish.source) {
         (Some(text), _) => Ok(Some(text.clone())),
         (None, WishedSource::Tree { tree, .. }) => {
@@ -170,15 +187,22 @@ fn check(manifest: &Manifest, wish: &DeployWish, app: &AppName) -> Result<()> {
         && named != app
     {
         let text = format!("panda.toml is for the app `{named}`, but the deploy is for `{app}`");
-        return Err(Error::new(ErrorCode::InvalidManifest, text).with_hint("deploy with `-a` and the file's name, or change the file"));
+        return Err(Error::new(ErrorCode::InvalidManifest, text)
+            .with_hint("deploy with `-a` and the file's name, or change the file"));
     }
     if let Some(replicas) = wish.replicas.filter(|r| *r > MAX_REPLICAS) {
-        return Err(Error::invalid_field("overrides.replicas", format!("{replicas} is out of range, 0 to {MAX_REPLICAS}")));
+        return Err(Error::invalid_field(
+            "overrides.replicas",
+            format!("{replicas} is out of range, 0 to {MAX_REPLICAS}"),
+        ));
     }
     if wish.port == Some(0) {
         return Err(Error::invalid_field("overrides.port", "0 is out of range, 1 to 65535"));
     }
-    let too_long = wish.env.iter().find(|(_, value)| value.reveal().len() > MAX_VALUE_BYTES || value.reveal().contains('\0'));
+    let too_long = wish
+        .env
+        .iter()
+        .find(|(_, value)| value.reveal().len() > MAX_VALUE_BYTES || value.reveal().contains('\0'));
     if let Some((key, _)) = too_long {
         let text = format!("the value is longer than {MAX_VALUE_BYTES} bytes or has a NUL");
         return Err(Error::invalid_field(format!("overrides.env.{key}"), text));

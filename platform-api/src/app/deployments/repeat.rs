@@ -20,15 +20,20 @@ use crate::error::{Error, Result};
 
 /// Goes back to an earlier release: a copy of it with a new number. Routes and scale stay as they are.
 pub async fn roll_back(
-    platform: &Platform, principal: &Principal, app: &AppName, environment: &EnvironmentName, to: Option<u32>,
+    platform: &Platform,
+    principal: &Principal,
+    app: &AppName,
+    environment: &EnvironmentName,
+    to: Option<u32>,
 ) -> Result<Accepted> {
     principal.require(Permission::Deploy, Some(app))?;
     let mut tx = platform.store.begin().await?;
     let row = placement(&mut tx, principal, app, environment).await?;
     let release = match to {
-        Some(number) => tx.release_by_number(&principal.team, &row.placement.id, number).await?.ok_or_else(|| {
-            Error::not_found("release").with_hint("`panda releases` shows what there is")
-        })?,
+        Some(number) => tx
+            .release_by_number(&principal.team, &row.placement.id, number)
+            .await?
+            .ok_or_else(|| Error::not_found("release").with_hint("`panda releases` shows what there is"))?,
         None => before_the_live_one(&mut tx, &row).await?,
     };
     // The env has to be readable before anything is promised (P9).
@@ -41,7 +46,12 @@ pub async fn roll_back(
 }
 
 /// Starts every instance of the present release afresh, without an interruption.
-pub async fn restart(platform: &Platform, principal: &Principal, app: &AppName, environment: &EnvironmentName) -> Result<Accepted> {
+pub async fn restart(
+    platform: &Platform,
+    principal: &Principal,
+    app: &AppName,
+    environment: &EnvironmentName,
+) -> Result<Accepted> {
     principal.require(Permission::Deploy, Some(app))?;
     let mut tx = platform.store.begin().await?;
     let row = placement(&mut tx, principal, app, environment).await?;
@@ -56,13 +66,26 @@ pub async fn restart(platform: &Platform, principal: &Principal, app: &AppName, 
 
 /// Rolls a change of env out, in the transaction that made the change. A deploy that is still being built is started
 /// anew with the new env; without any release there is nothing to roll out.
-pub async fn redeploy_for_env(tx: &mut Tx, principal: &Principal, row: &PlacementRow, env_version: i64) -> Result<Option<DeploymentRow>> {
-    let unbuilt = tx.active_deployment_of(&row.placement.id).await?.into_iter().find(|d| {
-        matches!(d.state, DeploymentState::Queued | DeploymentState::Building)
-    });
+pub async fn redeploy_for_env(
+    tx: &mut Tx,
+    principal: &Principal,
+    row: &PlacementRow,
+    env_version: i64,
+) -> Result<Option<DeploymentRow>> {
+    let unbuilt = tx
+        .active_deployment_of(&row.placement.id)
+        .await?
+        .into_iter()
+        .find(|d| matches!(d.state, DeploymentState::Queued | DeploymentState::Building));
     if let Some(unbuilt) = unbuilt {
         overtake_unbuilt(tx, row).await?;
-        let again = tx.insert_deployment(&NewDeployment { env_version, request_json: unbuilt.request_json.clone(), ..new(principal, row, Trigger::Deploy, unbuilt.source.clone(), env_version) }).await?;
+        let again = tx
+            .insert_deployment(&NewDeployment {
+                env_version,
+                request_json: unbuilt.request_json.clone(),
+                ..new(principal, row, Trigger::Deploy, unbuilt.source.clone(), env_version)
+            })
+            .await?;
         tx.enqueue(&job_for(&again), &deployment_key(&again.id), again.created_at).await?;
         return Ok(Some(again));
     }
@@ -76,10 +99,16 @@ pub async fn redeploy_for_env(tx: &mut Tx, principal: &Principal, row: &Placemen
 
 /// Tells whether the release that serves is already just what is asked for.
 pub(super) async fn is_unchanged(
-    tx: &mut Tx, row: &PlacementRow, source: &Source, frozen: &FrozenRequest, manifest: &Manifest, env_version: i64,
+    tx: &mut Tx,
+    row: &PlacementRow,
+    source: &Source,
+    frozen: &FrozenRequest,
+    manifest: &Manifest,
+    env_version: i64,
 ) -> Result<bool> {
     let placement = &row.placement;
-    let serves = placement.desired_release.is_some() && placement.desired_release == placement.last_good_release;
+    let serves =
+        placement.desired_release.is_some() && placement.desired_release == placement.last_good_release;
     if !serves || !tx.active_deployment_of(&placement.id).await?.is_empty() {
         return Ok(false);
     }
@@ -88,7 +117,11 @@ pub(super) async fn is_unchanged(
     if live.release.as_ref() != Some(&release.id) || release.env_version != env_version {
         return Ok(false);
     }
-    let Some((digest, detected)) = known_image(tx, row, source, frozen, manifest, &release, env_version).await? else { return Ok(false) };
+    let Some((digest, detected)) =
+        known_image(tx, row, source, frozen, manifest, &release, env_version).await?
+    else {
+        return Ok(false);
+    };
     let config = manifest.to_release_config(&detected, &frozen.overrides());
     let formation = tx.formation(&placement.id).await?;
     let wished = frozen.formation(manifest, &config, &formation);
@@ -97,7 +130,13 @@ pub(super) async fn is_unchanged(
 
 /// The image that the source is known to give, without building or asking a registry.
 async fn known_image(
-    tx: &mut Tx, row: &PlacementRow, source: &Source, frozen: &FrozenRequest, manifest: &Manifest, release: &ReleaseRow, env_version: i64,
+    tx: &mut Tx,
+    row: &PlacementRow,
+    source: &Source,
+    frozen: &FrozenRequest,
+    manifest: &Manifest,
+    release: &ReleaseRow,
+    env_version: i64,
 ) -> Result<Option<(Digest, DetectedProcesses)>> {
     match source {
         Source::Upload { tree, .. } => {
@@ -117,7 +156,10 @@ async fn known_image(
 }
 
 async fn before_the_live_one(tx: &mut Tx, row: &PlacementRow) -> Result<ReleaseRow> {
-    let none = || Error::conflict("there is no earlier release to go back to").with_hint("`panda releases` shows what there is");
+    let none = || {
+        Error::conflict("there is no earlier release to go back to")
+            .with_hint("`panda releases` shows what there is")
+    };
     let live = tx.live_deployment(&row.placement.id).await?.ok_or_else(none)?;
     tx.release_before(&live).await?.ok_or_else(none)
 }
@@ -127,7 +169,9 @@ async fn desired(tx: &mut Tx, row: &PlacementRow) -> Result<ReleaseRow> {
         Some(id) => tx.release(&row.placement.team, id).await?,
         None => None,
     };
-    release.ok_or_else(|| Error::conflict("nothing is deployed yet").with_hint("`panda deploy` makes the first release"))
+    release.ok_or_else(|| {
+        Error::conflict("nothing is deployed yet").with_hint("`panda deploy` makes the first release")
+    })
 }
 
 fn copy_of(release: &ReleaseRow, principal: &Principal) -> NewRelease {
@@ -144,7 +188,13 @@ fn copy_of(release: &ReleaseRow, principal: &Principal) -> NewRelease {
     }
 }
 
-fn new(principal: &Principal, row: &PlacementRow, trigger: Trigger, source: Source, env_version: i64) -> NewDeployment {
+fn new(
+    principal: &Principal,
+    row: &PlacementRow,
+    trigger: Trigger,
+    source: Source,
+    env_version: i64,
+) -> NewDeployment {
     NewDeployment {
         team: row.placement.team.clone(),
         placement: row.placement.id.clone(),
@@ -159,13 +209,24 @@ fn new(principal: &Principal, row: &PlacementRow, trigger: Trigger, source: Sour
 }
 
 async fn insert(
-    tx: &mut Tx, principal: &Principal, row: &PlacementRow, trigger: Trigger, source: Source, env_version: i64,
+    tx: &mut Tx,
+    principal: &Principal,
+    row: &PlacementRow,
+    trigger: Trigger,
+    source: Source,
+    env_version: i64,
 ) -> Result<DeploymentRow> {
     Ok(tx.insert_deployment(&new(principal, row, trigger, source, env_version)).await?)
 }
 
 async fn finish(
-    mut tx: Tx, platform: &Platform, principal: &Principal, row: PlacementRow, deployment: &DeploymentRow, kind: &str, text: String,
+    mut tx: Tx,
+    platform: &Platform,
+    principal: &Principal,
+    row: PlacementRow,
+    deployment: &DeploymentRow,
+    kind: &str,
+    text: String,
 ) -> Result<Accepted> {
     let _ = platform;
     note(&mut tx, principal, &row, kind, text, json!({ "deployment": deployment.id })).await?;

@@ -67,7 +67,13 @@ impl DnsLookup {
             .filter_map(|data| match data {
                 RData::TXT(text) => {
                     let whole = text.txt_data.concat();
-                    Some(String::from_utf8_lossy(&whole).chars().filter(|c| !c.is_control()).take(255).collect())
+                    Some(
+                        String::from_utf8_lossy(&whole)
+                            .chars()
+                            .filter(|c| !c.is_control())
+                            .take(255)
+                            .collect(),
+                    )
                 }
                 _ => None,
             })

@@ -27,7 +27,11 @@ const LOOK: Duration = Duration::from_secs(2);
 #[utoipa::path(get, path = "/apps/{app}/deployments/{id}/events", tag = "deployments", params(TargetParams, ("id" = String, Path,)),
     responses((status = 200, content_type = "text/event-stream", body = DeployEvent)))]
 pub(super) async fn stream(
-    State(platform): State<Shared>, principal: Principal, target: Target, Path(path): Path<DeploymentPath>, headers: HeaderMap,
+    State(platform): State<Shared>,
+    principal: Principal,
+    target: Target,
+    Path(path): Path<DeploymentPath>,
+    headers: HeaderMap,
 ) -> Result<impl IntoResponse> {
     let id = path.id()?;
     let (row, _) = deployments::show(&platform, &principal, &target.app, &target.environment, &id).await?;
@@ -50,7 +54,9 @@ struct Feed {
 
 impl Feed {
     fn events(self) -> impl Stream<Item = Result<Event, Infallible>> {
-        futures_util::stream::unfold(self, |mut feed| async move { feed.next().await.map(|event| (Ok(event), feed)) })
+        futures_util::stream::unfold(self, |mut feed| async move {
+            feed.next().await.map(|event| (Ok(event), feed))
+        })
     }
 
     /// The next event; `None` once the end was sent, or when the server stops: the client resumes elsewhere.
@@ -84,7 +90,8 @@ impl Feed {
 
     /// Reads what is new. Returns whether there was anything.
     async fn read(&mut self) -> Result<bool> {
-        let (deployment, rows) = deployments::progress(&self.platform, &self.principal, &self.id, self.after).await?;
+        let (deployment, rows) =
+            deployments::progress(&self.platform, &self.principal, &self.id, self.after).await?;
         let none = rows.is_empty();
         for row in rows {
             self.after = row.id;
@@ -101,7 +108,9 @@ impl Feed {
     async fn push(&mut self, deployment: &DeploymentRow, row: &ProgressRow) -> Result<()> {
         let event = match row.kind.as_str() {
             "state" => DeployEvent::State { deployment: Box::new(self.view(deployment.clone()).await?) },
-            "step" => DeployEvent::Step { step: serde_json::from_value(row.body.clone()).map_err(Error::internal)? },
+            "step" => {
+                DeployEvent::Step { step: serde_json::from_value(row.body.clone()).map_err(Error::internal)? }
+            }
             "log" => {
                 let step = row.body["step"].as_str().unwrap_or_default();
                 for line in row.body["lines"].as_array().into_iter().flatten().filter_map(|l| l.as_str()) {

@@ -1,0 +1,75 @@
+//! What an app was last seen to be doing: a word, a reason, counts. Claims nothing that wasn't observed (P6).
+
+use std::collections::BTreeMap;
+
+use panda_deployer::runtime::ObservedWorkload;
+use panda_domain::formation::Formation;
+use panda_domain::instance::InstanceState;
+use panda_store::PlacementRow;
+
+use super::status::{observed, reason};
+
+/// An app as it was last seen.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// One of the words of [`panda_api_types::App::state`].
+    pub state: String,
+    /// Why it isn't `running`, for people.
+    pub reason: Option<String>,
+    /// The number of the release that serves.
+    pub release: Option<u32>,
+    /// Ready instances of that release by process.
+    pub ready: BTreeMap<String, u32>,
+}
+
+/// Returns what was seen of an app; what was never looked at is told apart from what is down.
+pub fn seen(row: &PlacementRow, formation: &Formation) -> Seen {
+    let placement = &row.placement;
+    let workloads: Vec<ObservedWorkload> = observed(row)
+        .into_iter()
+        .filter(|w| {
+            Some(&w.key.release) == placement.last_good_release.as_ref()
+                && w.key.revision == row.last_good_revision
+        })
+        .collect();
+    let mut ready = BTreeMap::new();
+    for workload in &workloads {
+        let count = workload.instances.iter().filter(|i| i.state == InstanceState::Ready).count();
+        *ready.entry(workload.key.process.to_string()).or_insert(0) +=
+            u32::try_from(count).unwrap_or(u32::MAX);
+    }
+    let release = workloads.first().map(|w| w.release_number);
+    let state = word(row, formation, &ready).to_owned();
+    let troubled = workloads.iter().flat_map(|w| &w.instances).filter(|i| i.state != InstanceState::Ready);
+    let reason = if matches!(state.as_str(), "running" | "stopped") {
+        None
+    } else {
+        troubled.filter_map(reason).next()
+    };
+    Seen { state, reason, release, ready }
+}
+
+fn word(row: &PlacementRow, formation: &Formation, ready: &BTreeMap<String, u32>) -> &'static str {
+    let placement = &row.placement;
+    if placement.deleting_at.is_some() {
+        return "deleting";
+    }
+    let serving = placement.last_good_release.as_ref();
+    match (serving, &placement.desired_release) {
+        (None, None) => return "idle",
+        (None, Some(_)) => return "deploying",
+        (Some(serving), Some(desired)) if serving != desired => return "deploying",
+        _ => {}
+    }
+    let wanted: u32 = formation.values().map(|scale| scale.replicas).sum();
+    let lacking = formation
+        .iter()
+        .any(|(process, scale)| ready.get(process.as_str()).copied().unwrap_or(0) < scale.replicas);
+    let any = ready.values().any(|n| *n > 0);
+    match (wanted, any, lacking) {
+        (0, false, _) => "stopped",
+        (_, true, false) => "running",
+        (_, true, true) => "degraded",
+        (_, false, _) => "down",
+    }
+}
