@@ -203,14 +203,20 @@ impl Default for Builder {
     }
 }
 
-#[expect(clippy::derivable_impls, reason = "the other sections spell their defaults out, and so does this one")]
+#[expect(
+    clippy::derivable_impls,
+    reason = "the other sections spell their defaults out, and so does this one"
+)]
 impl Default for Certificates {
     fn default() -> Self {
         Self { acme_directory: String::new(), acme_email: String::new(), acme_ca_file: PathBuf::new() }
     }
 }
 
-#[expect(clippy::derivable_impls, reason = "the other sections spell their defaults out, and so does this one")]
+#[expect(
+    clippy::derivable_impls,
+    reason = "the other sections spell their defaults out, and so does this one"
+)]
 impl Default for Keys {
     fn default() -> Self {
         Self { file: PathBuf::new(), command: Vec::new() }
@@ -236,14 +242,19 @@ pub enum ConfigError {
 
 impl Config {
     /// Reads file and environment. A file that is named has to be there; the default one may be absent.
-    pub fn load(file: Option<&Path>, database_url: Option<String>, data_dir: Option<PathBuf>) -> Result<Self, ConfigError> {
+    pub fn load(
+        file: Option<&Path>,
+        database_url: Option<String>,
+        data_dir: Option<PathBuf>,
+    ) -> Result<Self, ConfigError> {
         if let Some(file) = file
             && !file.exists()
         {
             return Err(ConfigError::Absent(file.to_owned()));
         }
         let path = file.unwrap_or(Path::new(DEFAULT_FILE));
-        let environment = config::Environment::with_prefix("PANDA").prefix_separator("_").separator("__").try_parsing(true);
+        let environment =
+            config::Environment::with_prefix("PANDA").prefix_separator("_").separator("__").try_parsing(true);
         let mut loaded: Self = config::Config::builder()
             .add_source(config::File::from(path).format(config::FileFormat::Toml).required(file.is_some()))
             .add_source(environment.list_separator(" ").with_list_parse_key("keys.command"))

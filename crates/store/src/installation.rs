@@ -29,14 +29,14 @@ const NETWORK_FILESYSTEMS: &[&str] = &[
     "smbfs",
 ];
 
-/// The claim of this process on one SQLite file. Given back when dropped, or when the process dies.
+/// The claim of this process on one SQLite file, or a mere look. Given back when dropped, or when the process dies.
 pub(crate) struct Installation {
     database: PathBuf,
     note: PathBuf,
     existed: bool,
     /// Device and inode of the open file.
     identity: Option<(u64, u64)>,
-    _lock: File,
+    _lock: Option<File>,
 }
 
 impl Installation {
@@ -52,7 +52,17 @@ impl Installation {
             let problem = "is missing".to_owned();
             return Err(StoreError::StateMissing { path: database.to_owned(), problem });
         }
-        Ok(Self { database: database.to_owned(), note, existed, identity: None, _lock: lock })
+        Ok(Self { database: database.to_owned(), note, existed, identity: None, _lock: Some(lock) })
+    }
+
+    /// Looks at a database that is there, beside the server that may be using it: without the lock.
+    pub(crate) fn look(database: &Path) -> Result<Self> {
+        if !database.exists() {
+            let problem = "is missing".to_owned();
+            return Err(StoreError::StateMissing { path: database.to_owned(), problem });
+        }
+        let note = beside(database, ".state.json");
+        Ok(Self { database: database.to_owned(), note, existed: true, identity: None, _lock: None })
     }
 
     /// Tells whether a database was made here before.

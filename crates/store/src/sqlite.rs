@@ -28,20 +28,37 @@ impl SqlitePools {
     pub(crate) async fn open(config: &StoreConfig) -> Result<Self> {
         let path = path_of(&config.url)?;
         let installation = Installation::take(&path)?;
+        Self::connect(config, &path, installation, false).await
+    }
+
+    /// Opens a file for reads beside the server that may be using it.
+    pub(crate) async fn look(config: &StoreConfig) -> Result<Self> {
+        let path = path_of(&config.url)?;
+        let installation = Installation::look(&path)?;
+        Self::connect(config, &path, installation, true).await
+    }
+
+    async fn connect(
+        config: &StoreConfig,
+        path: &Path,
+        installation: Installation,
+        only_look: bool,
+    ) -> Result<Self> {
         // The database gives up a little before we do, so that its own words reach the log.
         let busy = config.statement_deadline.mul_f32(0.9);
         let options = SqliteConnectOptions::new()
-            .filename(&path)
+            .filename(path)
             .foreign_keys(true)
             .busy_timeout(busy)
             .synchronous(SqliteSynchronous::Full)
             .pragma("cache_size", "-2000")
             .pragma("journal_size_limit", "67108864");
-        let writer = options
-            .clone()
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .thread_name(|_| "panda-db-write".to_owned());
+        let writer = options.clone().thread_name(|_| "panda-db-write".to_owned());
+        let writer = if only_look {
+            writer.pragma("query_only", "on")
+        } else {
+            writer.create_if_missing(true).journal_mode(SqliteJournalMode::Wal)
+        };
         let reader = options
             .create_if_missing(false)
             .pragma("query_only", "on")
@@ -50,7 +67,7 @@ impl SqlitePools {
         let read = pool(config.max_connections.clamp(1, MAX_READERS), config.statement_deadline)
             .connect_lazy_with(reader);
         let mut pools = Self { write, read, installation, deadline: config.statement_deadline };
-        pools.first_look(&path).await?;
+        pools.first_look(path).await?;
         pools.installation.remember_file()?;
         Ok(pools)
     }

@@ -94,6 +94,31 @@ impl Store {
         Ok(store)
     }
 
+    /// Opens the state for reads beside a server that may be using it: takes no lock and refuses every write.
+    /// Checks schema and key like [`Store::open`].
+    pub async fn look(config: &StoreConfig, keyring: Keyring, clock: Clock, ids: IdSource) -> Result<Self> {
+        let (changes, _) = watch::channel(0);
+        let pools = if config.url.starts_with("sqlite:") {
+            Pools::Sqlite(SqlitePools::look(config).await?)
+        } else {
+            return Self::open(config, keyring, clock, ids).await;
+        };
+        let inner = Inner {
+            pools,
+            clock,
+            ids,
+            keyring,
+            data_keys: RwLock::default(),
+            statement_deadline: config.statement_deadline,
+            changes,
+            listener: None,
+        };
+        let store = Self { inner: Arc::new(inner) };
+        store.check_schema().await?;
+        store.load_data_keys().await?;
+        Ok(store)
+    }
+
     /// Opens the database without looking at what it holds.
     pub(crate) async fn connect(
         config: &StoreConfig,

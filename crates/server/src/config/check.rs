@@ -24,13 +24,28 @@ pub fn check(config: &Config) -> Vec<Finding> {
         findings.push(Finding { setting, problem, fix: fix.to_owned(), fatal });
     };
     if !config.data_dir.is_absolute() {
-        say("data_dir", true, format!("`{}` isn't absolute", config.data_dir.display()), "name it from the root, such as /var/lib/panda");
+        say(
+            "data_dir",
+            true,
+            format!("`{}` isn't absolute", config.data_dir.display()),
+            "name it from the root, such as /var/lib/panda",
+        );
     }
     if !config.public_url.starts_with("https://") || config.platform_host().is_empty() {
-        say("public_url", true, format!("`{}` is no https address", config.public_url), "such as https://panda.example.com");
+        say(
+            "public_url",
+            true,
+            format!("`{}` is no https address", config.public_url),
+            "such as https://panda.example.com",
+        );
     }
     if config.runtime.kind != "docker" {
-        say("runtime.kind", true, format!("`{}` is no runtime of this version", config.runtime.kind), "use `docker`");
+        say(
+            "runtime.kind",
+            true,
+            format!("`{}` is no runtime of this version", config.runtime.kind),
+            "use `docker`",
+        );
     }
     if !is_private_range(&config.runtime.subnets) {
         let text = format!("`{}` is no private range of 16 bits or more", config.runtime.subnets);
@@ -42,23 +57,41 @@ pub fn check(config: &Config) -> Vec<Finding> {
     }
     let url = &config.database.url;
     if !url.starts_with("sqlite://") && !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-        say("database.url", true, "it is neither SQLite nor PostgreSQL".to_owned(), "sqlite:///path/panda.db or postgres://user@host/name");
+        say(
+            "database.url",
+            true,
+            "it is neither SQLite nor PostgreSQL".to_owned(),
+            "sqlite:///path/panda.db or postgres://user@host/name",
+        );
     }
     if config.builder.concurrency == 0 || config.builder.concurrency > 64 {
-        say("builder.concurrency", true, format!("{} is out of range", config.builder.concurrency), "1 to 64");
+        say(
+            "builder.concurrency",
+            true,
+            format!("{} is out of range", config.builder.concurrency),
+            "1 to 64",
+        );
     }
     if !matches!(config.log.format.as_str(), "text" | "json") {
         say("log.format", true, format!("`{}` is no format", config.log.format), "use `text` or `json`");
     }
     let host = config.platform_host();
     let apps = &config.apps_domain;
-    let same_site = host.strip_suffix(apps.as_str()).is_some_and(|rest| rest.ends_with('.')) && apps != "localhost";
+    let same_site =
+        host.strip_suffix(apps.as_str()).is_some_and(|rest| rest.ends_with('.')) && apps != "localhost";
     if same_site {
-        let text = format!("apps get hosts below `{apps}`, where the platform itself answers, so they share its cookies' site");
+        let text = format!(
+            "apps get hosts below `{apps}`, where the platform itself answers, so they share its cookies' site"
+        );
         say("apps_domain", false, text, "give apps a registrable domain of their own");
     }
     if !config.certificates.acme_directory.is_empty() && config.certificates.acme_email.is_empty() {
-        say("certificates.acme_email", false, "it is empty".to_owned(), "name an address, so that the authority can warn you");
+        say(
+            "certificates.acme_email",
+            false,
+            "it is empty".to_owned(),
+            "name an address, so that the authority can warn you",
+        );
     }
     findings
 }
