@@ -240,6 +240,13 @@ pub enum ConfigError {
     Invalid(#[from] config::ConfigError),
 }
 
+/// Tells whether a variable is a setting of the server. The command line and the edge have variables of their own,
+/// `PANDA_TOKEN` for one, which are no mistake here; one with a section that doesn't exist is.
+fn is_ours(variable: &str) -> bool {
+    let Some(rest) = variable.strip_prefix("PANDA_") else { return false };
+    matches!(rest, "DATA_DIR" | "PUBLIC_URL" | "APPS_DOMAIN") || rest.contains("__")
+}
+
 impl Config {
     /// Reads file and environment. A file that is named has to be there; the default one may be absent.
     pub fn load(
@@ -253,8 +260,11 @@ impl Config {
             return Err(ConfigError::Absent(file.to_owned()));
         }
         let path = file.unwrap_or(Path::new(DEFAULT_FILE));
-        let environment =
-            config::Environment::with_prefix("PANDA").prefix_separator("_").separator("__").try_parsing(true);
+        let environment = config::Environment::with_prefix("PANDA")
+            .prefix_separator("_")
+            .separator("__")
+            .try_parsing(true)
+            .source(Some(std::env::vars().filter(|(name, _)| is_ours(name)).collect()));
         let mut loaded: Self = config::Config::builder()
             .add_source(config::File::from(path).format(config::FileFormat::Toml).required(file.is_some()))
             .add_source(environment.list_separator(" ").with_list_parse_key("keys.command"))
@@ -309,5 +319,20 @@ impl Config {
         let rest = self.public_url.split_once("://").map_or(self.public_url.as_str(), |(_, rest)| rest);
         let authority = rest.split('/').next().unwrap_or_default();
         authority.rsplit_once(':').map_or(authority, |(host, _)| host).to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_of_the_command_line_and_the_edge_are_not_settings() {
+        for other in ["PANDA_TOKEN", "PANDA_SERVER", "PANDA_CONFIG", "PANDA_EDGE_HTTP", "DATABASE_URL"] {
+            assert!(!is_ours(other), "{other}");
+        }
+        for ours in ["PANDA_PUBLIC_URL", "PANDA_EDGE__HTTP_PORT", "PANDA_LISTN__API"] {
+            assert!(is_ours(ours), "{ours}");
+        }
     }
 }
