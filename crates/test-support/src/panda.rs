@@ -61,6 +61,9 @@ impl TestPanda {
 
     /// Starts a server on this store.
     pub async fn on(store: TestStore) -> Self {
+        // A test that fails shows the causes that answers leave out. The second test of a process finds it installed.
+        let logs = tracing_subscriber::fmt().with_test_writer().with_env_filter("warn");
+        let _ = logs.try_init();
         let clock = store.clock.clone();
         let runtime = FakeRuntime::new(clock.clone(), store.store.ids().clone());
         let dns = TestDns::start().await;
