@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use bollard::models::{
     ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig, NetworkingConfig, PortBinding,
-    ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
+    RestartPolicy, RestartPolicyNameEnum,
 };
 
 use crate::create;
@@ -151,11 +151,6 @@ fn unlabelled(spec: &PlatformContainerSpec, cores: u32) -> ContainerCreateBody {
         oom_score_adj: Some(spec.oom_score),
         log_config: Some(create::rotation()),
         privileged: Some(false),
-        ulimits: Some(vec![ResourcesUlimits {
-            name: Some("nofile".to_owned()),
-            soft: Some(1_048_576),
-            hard: Some(1_048_576),
-        }]),
         ..HostConfig::default()
     };
     confine(&mut host, &spec.confinement);

@@ -1,6 +1,7 @@
 //! The contract against a real engine, and what is Docker's own: hardening, labels, addresses.
 
 mod harden;
+mod outage;
 mod own;
 mod roll;
 
