@@ -55,6 +55,15 @@ impl CliError {
         self
     }
 
+    /// Says what to do in place of what the error says.
+    #[must_use]
+    pub(crate) fn hint_instead(mut self, hint: String) -> Self {
+        if let Self::Problem { problem, .. } = &mut self {
+            problem.hint = Some(hint);
+        }
+        self
+    }
+
     /// Adds wrong fields.
     #[must_use]
     pub(crate) fn fields(mut self, errors: Vec<FieldError>) -> Self {

@@ -158,9 +158,11 @@ struct Shown {
 impl Tree {
     fn state(&mut self, word: &str) {
         let running = matches!(word, "queued" | "building" | "releasing" | "rolling");
-        if running && !self.steps.iter().any(|shown| shown.title == word) {
-            self.print(&format!("● {word}"));
-            self.steps.push(Shown { key: String::new(), title: word.to_owned(), bar: ProgressBar::hidden() });
+        if running && !self.steps.iter().any(|shown| shown.key.is_empty() && shown.title == word) {
+            let style = ProgressStyle::with_template("{wide_msg}").expect("the template is ours");
+            let bar = self.bars.add(ProgressBar::new_spinner().with_style(style));
+            bar.finish_with_message(format!("● {word}"));
+            self.steps.push(Shown { key: String::new(), title: word.to_owned(), bar });
         }
     }
 
@@ -199,6 +201,13 @@ impl Tree {
         let _ = self.bars.println(clean(text, Colours::Keep));
     }
 
+    /// Returns the step under the same parent that was shown last, or the parent.
+    fn last_sibling(&self, key: &str) -> Option<usize> {
+        let (parent, _) = key.rsplit_once('/')?;
+        let below = format!("{parent}/");
+        self.steps.iter().rposition(|shown| shown.key == parent || shown.key.starts_with(&below))
+    }
+
     fn find_or_add(&mut self, step: &DeployStep) -> usize {
         if let Some(index) = self.steps.iter().position(|shown| shown.key == step.key) {
             return index;
@@ -208,7 +217,11 @@ impl Tree {
         let style = ProgressStyle::with_template(&template).expect("the template is ours");
         let started = Instant::now().checked_sub(Duration::from_millis(step.elapsed_ms));
         let elapsed = started.map_or(Duration::ZERO, |started| started.elapsed());
-        let bar = self.bars.add(ProgressBar::new_spinner().with_style(style).with_elapsed(elapsed));
+        let bar = ProgressBar::new_spinner().with_style(style).with_elapsed(elapsed);
+        let bar = match self.last_sibling(&step.key) {
+            Some(sibling) => self.bars.insert_after(&self.steps[sibling].bar, bar),
+            None => self.bars.add(bar),
+        };
         bar.enable_steady_tick(Duration::from_millis(120));
         self.steps.push(Shown { key: step.key.clone(), title: step.title.clone(), bar });
         self.steps.len() - 1

@@ -53,9 +53,7 @@ impl Session {
 
     /// Adds "did you mean" when an app isn't there but one with a similar name is.
     pub(crate) async fn explain(&self, target: &Target, error: CliError) -> CliError {
-        if error.code() != Some(ErrorCode::NotFound)
-            || !matches!(&error, CliError::Problem { problem, .. } if problem.hint.is_none())
-        {
+        if error.code() != Some(ErrorCode::NotFound) {
             return error;
         }
         let apps: Vec<App> = self.api.list(&Ask::at(["apps"]), None).await.unwrap_or_default();
@@ -64,9 +62,9 @@ impl Session {
             return error;
         }
         match closest(target.app.as_str(), names) {
-            Some(close) => {
-                error.hint(format!("did you mean `{close}`? `panda link {close}` sets it for this directory"))
-            }
+            Some(close) => error.hint_instead(format!(
+                "did you mean `{close}`? `panda link {close}` sets it for this directory"
+            )),
             None => error.hint("`panda apps list` shows all; `panda deploy` makes a new one"),
         }
     }

@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 
@@ -139,10 +140,14 @@ pub(crate) async fn carry(mut socket: Socket, first: Option<String>, tty: bool) 
     }
 }
 
+/// Sends; a connection that the server has closed is no error here, because its last word (the exit code,
+/// or why it refused) is still to be read.
 async fn send(socket: &mut Socket, message: Message) -> Result<()> {
     match socket.send(message).await {
-        // The server's last word is still to be read.
-        Ok(()) | Err(SocketError::ConnectionClosed | SocketError::AlreadyClosed) => Ok(()),
+        Ok(()) | Err(SocketError::ConnectionClosed | SocketError::AlreadyClosed | SocketError::Io(_)) => {
+            Ok(())
+        }
+        Err(SocketError::Protocol(ProtocolError::SendAfterClosing)) => Ok(()),
         Err(error) => Err(broken(&error.to_string())),
     }
 }

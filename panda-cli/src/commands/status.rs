@@ -112,6 +112,8 @@ pub(super) async fn manifest(session: &Session) -> Result<()> {
         session
             .out
             .json(&serde_json::json!({ "app": target.app, "environment": target.environment, "text": text }));
+    } else if text.trim().is_empty() {
+        session.out.say(&format!("nothing was generated for `{}` yet", target.app));
     } else {
         session.out.line(text.trim_end());
     }

@@ -133,6 +133,7 @@ pub(crate) fn problem(status: u16, code: &str, detail: &str) -> Response {
     let body = json!({
         "type": format!("/docs/errors/{code}"), "title": code, "status": status, "detail": detail,
         "instance": "req_1", "code": code,
+        "hint": if code == "not-found" { Some("`panda apps list` shows the apps that you can see") } else { None },
     });
     let mut response = (StatusCode::from_u16(status).expect("a status"), body.to_string()).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
