@@ -207,8 +207,10 @@ impl From<BlobError> for Error {
         match error {
             BlobError::WrongHash { .. } | BlobError::NoHash(_) | BlobError::Cut { .. } => {
                 Self::new(ErrorCode::InvalidSource, error.to_string())
+                    .with_hint("send it again: what arrived whole is kept")
             }
-            BlobError::TooLarge { .. } => Self::new(ErrorCode::TooLarge, error.to_string()),
+            BlobError::TooLarge { .. } => Self::new(ErrorCode::TooLarge, error.to_string())
+                .with_hint("leave large files out with a .dockerignore or .pandaignore"),
             BlobError::DiskFull => Self::unavailable("the server's disk is full")
                 .with_hint("the operator has to free space on the server; running apps are not affected")
                 .with_retry_after(30)
