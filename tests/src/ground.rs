@@ -67,8 +67,12 @@ pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the repository")
 }
 
-/// Returns a binary of the workspace, from the folder that this test was built into.
+/// Returns a binary of the workspace: from `PANDA_TEST_BINARIES` if that is set, else from the folder that this test was built
+/// into.
 pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
+    if let Some(folder) = std::env::var_os("PANDA_TEST_BINARIES") {
+        return Ok(Path::new(&folder).join(name));
+    }
     let own = std::env::current_exe()?;
     // target/debug/deps/it-<hash>
     let folder = own.parent().and_then(Path::parent).context("the test's own path has no target folder")?;

@@ -12,7 +12,7 @@ use panda_api_types::{ClaimRequest, ServerInfo, TokenCreated, TokenRequest};
 use panda_test_support::process::{Daemon, Finished, Program};
 use reqwest::Method;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{COOKIE, SET_COOKIE};
+use reqwest::header::{COOKIE, ORIGIN, SET_COOKIE};
 
 use crate::api::{Api, answer};
 use crate::docker::Docker;
@@ -143,7 +143,10 @@ impl Installation {
         let cookie = claimed.headers().get(SET_COOKIE).context("claiming set no cookie")?.to_str()?;
         let cookie = cookie.split(';').next().unwrap_or_default().to_owned();
         let wish = TokenRequest { name: "tests".into(), scope: "full".into(), ttl_days: None };
-        let made: TokenCreated = answer(self.api.request(Method::POST, "/tokens").header(COOKIE, cookie).json(&wish)).await?;
+        // A session's cookie counts only with the platform's own origin beside it.
+        let origin = format!("https://panda.localhost:{}", self.https.port());
+        let request = self.api.request(Method::POST, "/tokens").header(COOKIE, cookie).header(ORIGIN, origin);
+        let made: TokenCreated = answer(request.json(&wish)).await?;
         self.token = made.secret;
         self.api = self.api.clone().with_token(&self.token);
         let info: ServerInfo = self.api.get("/server").await?;
@@ -321,7 +324,7 @@ fn settings(ground: &Ground, folder: &Path, docker: &Path, ports: [SocketAddr; 3
         set("REGISTRY__PULL_URL", ground.pull.clone()),
         set("REGISTRY__INSECURE", "true".into()),
         set("BUILDER__ADDRESS", ground.buildkit.clone()),
-        set("LOG__FILTER", "info,panda_deployer=debug,panda_jobs=debug".into()),
+        set("LOG__FILTER", "info,panda_deployer=debug,panda_jobs=debug,panda_platform_api::http::frame=warn".into()),
     ]
 }
 

@@ -58,7 +58,7 @@ pub fn story_with(
         told
     });
     if let Err(error) = told {
-        panic!("{error:?}");
+        panic!("{error:#}");
     }
 }
 

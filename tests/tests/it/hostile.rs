@@ -60,7 +60,10 @@ fn names_of_variables_that_no_process_should_have_are_refused_and_values_are_exa
         }
         let huge = json!({ "changes": { "BIG": { "value": "x".repeat(1 << 20) } }, "deploy": false });
         let changed: Result<Value, _> = panda.api().send(Method::PATCH, &app.path("/env"), &huge).await;
-        refused("a value of 1 MiB", changed, Some("BIG"));
+        refused("a value of 1 MiB", changed, None);
+        let large = json!({ "changes": { "BIG": { "value": "x".repeat(200 << 10) } }, "deploy": false });
+        let changed: Result<Value, _> = panda.api().send(Method::PATCH, &app.path("/env"), &large).await;
+        refused("a value of 200 KiB", changed, Some("BIG"));
         let exact = "line 1\nline \"2\" '$(id)' `id` \\ $HOME ünïcode\t";
         app.set_env("EXACT", exact, false).await?;
         assert_eq!(app.fetch("/env?name=EXACT").await?, (200, exact.to_owned()));
@@ -122,7 +125,7 @@ fn a_panda_toml_that_is_wrong_is_refused_at_once_with_every_mistake_named() {
             ("two mistakes", "[processes.web]\nreplicas = -1\nport = 70000\n", Some("port")),
             ("absurd replicas", "[processes.web]\nreplicas = 1000000000\n", Some("replicas")),
             ("NaN cpu", "[processes.web]\ncpu = nan\n", Some("cpu")),
-            ("a duplicate key", "app = \"a\"\napp = \"b\"\n", Some("app")),
+            ("a duplicate key", "app = \"a\"\napp = \"b\"\n", Some("line 2")),
             ("no TOML", "<html>", None),
             ("deep nesting", deep.as_str(), None),
             ("10 MB", many.as_str(), None),

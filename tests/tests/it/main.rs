@@ -2,6 +2,7 @@
 
 mod bad_versions;
 mod certificates;
+mod command_line;
 mod directories;
 mod engine;
 mod faults;
