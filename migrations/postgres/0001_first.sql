@@ -225,6 +225,8 @@ create table deployments (
     id text not null primary key,
     team_id text not null references teams (id),
     placement_id text not null references placements (id) on delete cascade,
+    -- 1, 2, 3, … within the placement: which of two is newer must not hang on the clocks of two servers.
+    sequence bigint not null,
     state text not null,
     detail text not null,
     active boolean not null,
@@ -245,9 +247,9 @@ create table deployments (
     phase_started_at bigint not null,
     live_at bigint,
     finished_at bigint,
-    unique (placement_id, idempotency_key)
+    unique (placement_id, idempotency_key),
+    unique (placement_id, sequence)
 );
-create index deployments_by_placement on deployments (placement_id, id);
 create index deployments_active on deployments (active, placement_id);
 
 -- What people watch while a deployment goes on.

@@ -21,6 +21,8 @@ pub struct DeploymentRow {
     pub team: TeamId,
     /// Of which app and environment.
     pub placement: PlacementId,
+    /// 1, 2, 3, … in its placement: the newest has the highest.
+    pub sequence: i64,
     /// Where it stands.
     pub state: DeploymentState,
     /// What set it off.
@@ -81,7 +83,7 @@ pub struct NewDeployment {
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "select id, team_id, placement_id, detail, trigger_kind, source, request, env_version, build_id, release_id,
+            "select id, team_id, placement_id, sequence, detail, trigger_kind, source, request, env_version, build_id, release_id,
                 generation, revision, task_id, actor, cancel_requested, created_at, phase_started_at, live_at,
                 finished_at from deployments ",
             $rest
@@ -94,6 +96,7 @@ fn read(row: &Row) -> Result<DeploymentRow> {
         id: row.parse("id")?,
         team: row.parse("team_id")?,
         placement: row.parse("placement_id")?,
+        sequence: row.int("sequence")?,
         state: row.json("detail")?,
         trigger: row.word("trigger_kind")?,
         source: row.json("source")?,
@@ -119,10 +122,11 @@ impl Tx {
     pub async fn insert_deployment(&mut self, new: &NewDeployment) -> Result<DeploymentRow> {
         let (id, now): (DeploymentId, _) = (self.next_id(), self.now());
         let state = DeploymentState::Queued;
-        let sql =
-            "insert into deployments (id, team_id, placement_id, state, detail, active, trigger_kind, source,
-                request, env_version, revision, idempotency_key, actor, created_at, phase_started_at)
-            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $14)
+        self.lock_placement(&new.team, &new.placement).await?;
+        let sql = "insert into deployments (id, team_id, placement_id, sequence, state, detail, active, trigger_kind,
+                source, request, env_version, revision, idempotency_key, actor, created_at, phase_started_at)
+            values ($1, $2, $3, (select coalesce(max(sequence), 0) + 1 from deployments where placement_id = $3),
+                $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $14)
             on conflict (placement_id, idempotency_key) do nothing";
         let made = self
             .sql("deployments", sql)
@@ -187,11 +191,14 @@ impl Tx {
     ) -> Result<Vec<DeploymentRow>> {
         self.sql(
             "deployments",
-            select!("where placement_id = $1 and team_id = $2 and id < $3 order by id desc limit $4"),
+            select!("where placement_id = $1 and team_id = $2
+                and sequence < coalesce((select sequence from deployments where placement_id = $1 and id = $3), $4)
+                order by sequence desc limit $5"),
         )
         .bind(placement)
         .bind(team)
         .bind(page.before_id()?)
+        .bind(if page.after.is_some() { 0 } else { i64::MAX })
         .bind(page.limit())
         .list(read)
         .await
@@ -199,12 +206,15 @@ impl Tx {
 
     /// Returns the deployments of all teams that work is going on for, oldest first: for reconcilers.
     pub async fn active_deployments(&mut self) -> Result<Vec<DeploymentRow>> {
-        self.sql("deployments", select!("where active = $1 order by id")).bind(true).list(read).await
+        self.sql("deployments", select!("where active = $1 order by placement_id, sequence"))
+            .bind(true)
+            .list(read)
+            .await
     }
 
     /// Returns a placement's deployments that work is going on for, oldest first.
     pub async fn active_deployment_of(&mut self, placement: &PlacementId) -> Result<Vec<DeploymentRow>> {
-        self.sql("deployments", select!("where active = $2 and placement_id = $1 order by id"))
+        self.sql("deployments", select!("where active = $2 and placement_id = $1 order by sequence"))
             .bind(placement)
             .bind(true)
             .list(read)
@@ -213,7 +223,7 @@ impl Tx {
 
     /// Returns a placement's newest deployment, whatever became of it.
     pub async fn newest_deployment(&mut self, placement: &PlacementId) -> Result<Option<DeploymentRow>> {
-        self.sql("deployments", select!("where placement_id = $1 order by id desc limit 1"))
+        self.sql("deployments", select!("where placement_id = $1 order by sequence desc limit 1"))
             .bind(placement)
             .maybe(read)
             .await
@@ -223,7 +233,7 @@ impl Tx {
     pub async fn live_deployment(&mut self, placement: &PlacementId) -> Result<Option<DeploymentRow>> {
         self.sql(
             "deployments",
-            select!("where placement_id = $1 and state = 'live' order by id desc limit 1"),
+            select!("where placement_id = $1 and state = 'live' order by sequence desc limit 1"),
         )
         .bind(placement)
         .maybe(read)

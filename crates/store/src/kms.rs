@@ -25,7 +25,8 @@ pub(crate) async fn unwrap_key(command: &[String], wrapped: &[u8]) -> Result<Zer
         .map_err(|e| format!("start `{program}`: {e}"))?;
     let run = async {
         let mut stdin = child.stdin.take().expect("standard input was asked for above");
-        stdin.write_all(wrapped).await.map_err(|e| format!("write to `{program}`: {e}"))?;
+        // A program that ends without reading tells more by its exit than by the broken pipe.
+        let _ = stdin.write_all(wrapped).await;
         drop(stdin);
         child.wait_with_output().await.map_err(|e| format!("wait for `{program}`: {e}"))
     };

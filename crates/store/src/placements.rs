@@ -238,6 +238,12 @@ impl Tx {
         found(self.sql("placements", sql).bind(id).bind(now).changed().await?, id)
     }
 
+    /// Makes sure that this transaction alone gives the next number in a placement.
+    pub(crate) async fn lock_placement(&mut self, team: &TeamId, id: &PlacementId) -> Result<()> {
+        let sql = "update placements set generation = generation where id = $1 and team_id = $2";
+        found(self.sql("placements", sql).bind(id).bind(team).changed().await?, id)
+    }
+
     /// Returns replicas and size of each process that was ever scaled.
     pub async fn formation(&mut self, id: &PlacementId) -> Result<Formation> {
         let sql =

@@ -6,7 +6,7 @@ use panda_domain::ids::{BuildId, PlacementId, ReleaseId, TeamId};
 use panda_domain::release::{ReleaseConfig, ReleaseImage};
 use panda_domain::source::Source;
 
-use crate::error::{Result, StoreError};
+use crate::error::Result;
 use crate::page::Cursor;
 use crate::sql::{Row, to_json};
 use crate::tx::Tx;
@@ -100,11 +100,7 @@ impl Tx {
     /// Makes a release with the placement's next number.
     pub async fn insert_release(&mut self, new: &NewRelease) -> Result<ReleaseRow> {
         let (id, now): (ReleaseId, _) = (self.next_id(), self.now());
-        // Locks the placement, so that two servers don't reach for the same number.
-        let lock = "update placements set generation = generation where id = $1 and team_id = $2";
-        if !self.sql("placements", lock).bind(&new.placement).bind(&new.team).changed().await? {
-            return Err(StoreError::not_found(format!("placement `{}`", new.placement)));
-        }
+        self.lock_placement(&new.team, &new.placement).await?;
         let sql = "insert into releases (id, team_id, placement_id, number, repository, digest, own_registry,
                 built_here, config, source, env_version, build_id, copy_of, actor, created_at)
             values ($1, $2, $3, (select coalesce(max(number), 0) + 1 from releases where placement_id = $3),

@@ -57,6 +57,7 @@ async fn an_app_is_found_within_its_team_only() {
 async fn a_host_is_given_once_and_the_transaction_can_try_another() {
     on_each(async |test| {
         let world = world(&test.store, "acme").await;
+        test.clock.advance(Duration::from_millis(1));
         let mut tx = begin(test).await;
         let app = tx.insert_app(&world.team.id, &world.project.id, &name("blog")).await.unwrap();
         let taken = tx.insert_placement(&app, &world.production, "acme.localhost").await.unwrap_err();

@@ -165,8 +165,9 @@ async fn a_deployment_carries_what_was_attached_and_asked() {
         let mut tx = begin(test).await;
         let new = new_deployment(&world.team.id, &world.placement, &world.actor);
         let first = tx.insert_deployment(&new).await.unwrap();
-        test.clock.advance(Duration::from_millis(1));
+        // In the same millisecond: the order is that of the transactions, not of the clock.
         let second = tx.insert_deployment(&new).await.unwrap();
+        assert_eq!((first.sequence, second.sequence), (1, 2));
         let ids = test.store.ids();
         let (build, release, task) = (ids.next(), ids.next(), ids.next());
         tx.attach_build(&first.id, &build).await.unwrap();
@@ -184,7 +185,12 @@ async fn a_deployment_carries_what_was_attached_and_asked() {
         let active = tx.active_deployment_of(&world.placement).await.unwrap();
         assert_eq!(active, [row.clone(), second.clone()]);
         let page = tx.deployments(&world.team.id, &world.placement, &Cursor::first(1)).await.unwrap();
-        assert_eq!(page, [second]);
+        assert_eq!(page, [second.clone()]);
+        let after = Cursor::after(second.id.as_str(), 5);
+        let rest = tx.deployments(&world.team.id, &world.placement, &after).await.unwrap();
+        assert_eq!(rest, [row.clone()]);
+        let unknown = Cursor::after(ids.next::<panda_domain::ids::DeploymentId>().as_str(), 5);
+        assert_eq!(tx.deployments(&world.team.id, &world.placement, &unknown).await.unwrap(), []);
 
         let canceled = DeploymentState::Canceled { reason: CancelReason::Requested };
         let ended = tx.advance_deployment(&row, canceled.clone()).await.unwrap();
