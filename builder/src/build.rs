@@ -110,7 +110,8 @@ impl Builder {
         let deadline = tokio::time::Instant::now() + request.deadline;
         let limit = request.deadline;
         let work = Work::new(self, request, log)?;
-        let solving = work.solve_with_retry();
+        // On the heap: the state of a whole build is large for a caller's own future.
+        let solving = Box::pin(work.solve_with_retry());
         let ending = tokio::select! {
             biased;
             () = cancel.cancelled() => None,

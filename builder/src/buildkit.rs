@@ -74,10 +74,12 @@ pub enum BuildkitError {
         source: Box<tonic::Status>,
     },
     /// A call took too long.
-    #[error("{action} at BuildKit: no answer within {} s", ANSWER_TIMEOUT.as_secs())]
+    #[error("{action} at BuildKit: no answer within {seconds} s")]
     Silent {
         /// What we tried.
         action: &'static str,
+        /// How long we waited.
+        seconds: u64,
     },
 }
 
@@ -133,7 +135,7 @@ impl Buildkitd {
         let mut client = self.client();
         let answer = tokio::time::timeout(ANSWER_TIMEOUT, client.info(InfoRequest {}))
             .await
-            .map_err(|_| BuildkitError::Silent { action })?
+            .map_err(|_| BuildkitError::Silent { action, seconds: ANSWER_TIMEOUT.as_secs() })?
             .map_err(|status| BuildkitError::Call { action, source: Box::new(status) })?;
         Ok(answer.into_inner().buildkit_version.map(|v| v.version).unwrap_or_default())
     }

@@ -76,6 +76,8 @@ fn ignore_file(plan: &BuildPlan) -> String {
         out.push_str(own.trim_end());
         out.push('\n');
     }
-    IGNORED.iter().for_each(|line| out.extend([line, "\n"]));
+    for line in IGNORED {
+        out.extend([line, "\n"]);
+    }
     out
 }

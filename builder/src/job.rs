@@ -251,6 +251,7 @@ impl BuildJob {
             recipe: plan.recipe(),
             args: work.settings.args.clone(),
             secrets,
+            secrets_version: work.deployment.env_version.to_string(),
             registry: self.registry.clone(),
             repository: repository_of(&placement.team, &placement.app_name),
             credentials: HashMap::new(),

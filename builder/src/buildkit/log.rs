@@ -77,7 +77,7 @@ impl Recorder {
         for log in message.logs {
             self.output(&log, &mut events);
         }
-        for vertex in ended {
+        for vertex in &ended {
             self.finish(vertex, &mut events);
         }
         events
@@ -124,12 +124,12 @@ impl Recorder {
 
     /// Returns what is known about the step that failed, else about the one that runs.
     pub(crate) fn evidence(&self) -> Evidence {
-        let failed = self.steps.iter().find_map(|step| match &step.end {
-            // Steps that ran beside the failed one end with "context canceled".
-            Some(StepEnd::Failed { error }) if !error.contains("context canceled") => Some(step),
-            _ => None,
-        });
-        let running = || self.steps.iter().rev().find(|step| step.announced && step.end.is_none());
+        let failed = self.steps.iter().find(|step| matches!(step.end, Some(StepEnd::Failed { .. })));
+        // Between two steps the last one tells most.
+        let running = || {
+            let mut begun = self.steps.iter().rev().filter(|step| step.announced);
+            begun.clone().find(|step| step.end.is_none()).or_else(|| begun.next())
+        };
         let Some(step) = failed.or_else(running) else { return Evidence::default() };
         Evidence { step: Some(step.name.clone()), tail: step.tail.iter().cloned().collect() }
     }
@@ -211,15 +211,15 @@ impl Recorder {
         }
     }
 
-    fn finish(&mut self, vertex: Vertex, events: &mut Vec<BuildEvent>) {
-        let place = self.place(&vertex);
-        let Some(completed) = vertex.completed else { return };
-        if self.steps[place].completed.as_ref() == Some(&completed) {
+    fn finish(&mut self, vertex: &Vertex, events: &mut Vec<BuildEvent>) {
+        let place = self.place(vertex);
+        let Some(completed) = &vertex.completed else { return };
+        if self.steps[place].completed.as_ref() == Some(completed) {
             return;
         }
-        self.flush(place, epoch_ms(&completed), events);
+        self.flush(place, epoch_ms(completed), events);
         // The daemon hands on a step that another build has just done without calling it cached.
-        let reused = self.began_ms.is_some_and(|began| epoch_ms(&completed) < began);
+        let reused = self.began_ms.is_some_and(|began| epoch_ms(completed) < began);
         let end = match (vertex.error.as_str(), vertex.cached || reused) {
             ("", true) => StepEnd::Cached,
             ("", false) => StepEnd::Done,
@@ -228,9 +228,9 @@ impl Recorder {
         };
         let step = &mut self.steps[place];
         let started = vertex.started.as_ref().map_or(step.started_ms, epoch_ms);
-        step.duration_ms = u64::try_from(epoch_ms(&completed) - started).unwrap_or(0);
+        step.duration_ms = u64::try_from(epoch_ms(completed) - started).unwrap_or(0);
         step.end = Some(end.clone());
-        step.completed = Some(completed);
+        step.completed = Some(*completed);
         let (name, duration_ms) = (step.name.clone(), step.duration_ms);
         events.push(BuildEvent::StepFinished { step: number(place), name, end, duration_ms });
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bollard_buildkit_proto::health::health_server::{Health, HealthServer};
 use bollard_buildkit_proto::health::{
@@ -23,8 +24,10 @@ use tonic::{Request, Response, Status};
 use super::auth::MemoryAuth;
 use super::filesync::LocalFiles;
 use super::secrets::MemorySecrets;
-use super::{ANSWER_TIMEOUT, BuildkitError, Buildkitd, RegistryCredentials};
+use super::{BuildkitError, Buildkitd, RegistryCredentials};
 
+/// How long the daemon may take to accept a session: one whose steps use up its memory is slow, not gone.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 /// What the daemon may call back; a step sees nothing that isn't named here.
 const METHODS: [&str; 3] = [
     "/moby.filesync.v1.FileSync/DiffCopy",
@@ -53,9 +56,9 @@ pub(super) async fn open(daemon: &Buildkitd, offer: Offer) -> Result<AbortOnDrop
     announce(&mut request, &offer)
         .map_err(|status| BuildkitError::Call { action, source: Box::new(status) })?;
     let mut client = daemon.client();
-    let mut downstream = tokio::time::timeout(ANSWER_TIMEOUT, client.session(request))
+    let mut downstream = tokio::time::timeout(OPEN_TIMEOUT, client.session(request))
         .await
-        .map_err(|_| BuildkitError::Silent { action })?
+        .map_err(|_| BuildkitError::Silent { action, seconds: OPEN_TIMEOUT.as_secs() })?
         .map_err(|status| BuildkitError::Call { action, source: Box::new(status) })?
         .into_inner();
     let serving = async move {

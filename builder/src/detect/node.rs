@@ -23,7 +23,8 @@ pub(super) struct Package {
     scripts: BTreeMap<String, String>,
     main: Option<String>,
     engines: BTreeMap<String, String>,
-    package_manager: Option<String>,
+    #[serde(rename = "packageManager")]
+    manager: Option<String>,
     dependencies: BTreeMap<String, serde_json::Value>,
     dev_dependencies: BTreeMap<String, serde_json::Value>,
     optional_dependencies: BTreeMap<String, serde_json::Value>,
@@ -72,9 +73,10 @@ pub(super) fn detect(source: &SourceView, settings: &BuildSettings) -> Result<Fo
     let package_manager = manager::detect(source, &package, &mut warnings)?;
     let install = install(source, &package, &package_manager.value, settings);
     let manifests =
-        match package.installs_with_scripts() || package.workspaces.is_some() || settings.install.is_some() {
-            true => Vec::new(),
-            false => manager::files(source, &package_manager.value),
+        if package.installs_with_scripts() || package.workspaces.is_some() || settings.install.is_some() {
+            Vec::new()
+        } else {
+            manager::files(source, &package_manager.value)
         };
     let build = match (&settings.command, package.script("build")) {
         (Some(command), _) => Some(Sourced::new(command.clone(), "panda.toml")),
@@ -177,6 +179,19 @@ fn install(
     }
 }
 
+/// Files that are servers by their name.
+const SERVERS: [&str; 9] = [
+    "server.js",
+    "server.mjs",
+    "server.cjs",
+    "index.js",
+    "index.mjs",
+    "app.js",
+    "app.mjs",
+    "main.js",
+    "src/index.js",
+];
+
 /// Finds the command that starts the server; `None` when nothing names one.
 fn start(
     source: &SourceView,
@@ -200,18 +215,7 @@ fn start(
     if let Some(main) = package.main.as_deref().filter(|main| source.has_file(main)) {
         return Ok(node(main, "main in package.json"));
     }
-    const FILES: [&str; 9] = [
-        "server.js",
-        "server.mjs",
-        "server.cjs",
-        "index.js",
-        "index.mjs",
-        "app.js",
-        "app.mjs",
-        "main.js",
-        "src/index.js",
-    ];
-    let present: Vec<&str> = FILES.into_iter().filter(|file| source.has_file(file)).collect();
+    let present: Vec<&str> = SERVERS.into_iter().filter(|file| source.has_file(file)).collect();
     match present.as_slice() {
         [] => Ok(None),
         [file] => Ok(node(file, file)),

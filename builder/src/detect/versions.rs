@@ -68,9 +68,10 @@ fn node_range(range: &str) -> String {
     let spaced = range.replace(">= ", ">=").replace("<= ", "<=").replace("> ", ">").replace("< ", "<");
     let parts = spaced.split_whitespace().map(|part| {
         let bare = part.trim_start_matches('=').trim_start_matches('v');
-        match bare.starts_with(|c: char| c.is_ascii_digit()) {
-            true => format!("^{}", bare.split('.').next().unwrap_or(bare)),
-            false => bare.to_owned(),
+        if bare.starts_with(|c: char| c.is_ascii_digit()) {
+            format!("^{}", bare.split('.').next().unwrap_or(bare))
+        } else {
+            bare.to_owned()
         }
     });
     parts.collect::<Vec<_>>().join(", ")
@@ -104,10 +105,8 @@ fn python_comparator(part: &str, minor: u64) -> bool {
     let wanted: Vec<u64> =
         version.trim_end_matches(".*").split('.').map_while(|number| number.parse().ok()).collect();
     if wanted.first() != Some(&3) {
-        return matches!(
-            (operator, wanted.first()),
-            ("<", Some(4..)) | ("<=", Some(4..)) | (">=" | ">", Some(2))
-        ) || part == "*";
+        return matches!((operator, wanted.first()), ("<" | "<=", Some(4..)) | (">=" | ">", Some(2)))
+            || part == "*";
     }
     let newest = [3, minor, 999];
     let order = newest[..].cmp(&wanted[..]);

@@ -43,9 +43,10 @@ fn install(text: &mut Text, plan: &BuildPlan, node: &NodePlan) {
             text.copy("", &files, "./");
         }
         let own = install.from == "panda.toml";
-        let command = match with_development || own {
-            true => install.value.clone(),
-            false => format!("{}{}", install.value, without_development(&node.package_manager.value)),
+        let command = if with_development || own {
+            install.value.clone()
+        } else {
+            format!("{}{}", install.value, without_development(&node.package_manager.value))
         };
         let mounts = [vec![manager_cache(&node.package_manager.value)], secrets(plan)].concat();
         text.run(&mounts, &command);
@@ -60,10 +61,8 @@ fn install(text: &mut Text, plan: &BuildPlan, node: &NodePlan) {
         }
         text.run(&mounts, &build.value);
         if let Some(prune) = &node.prune {
-            text.run(
-                &[[vec![manager_cache(&node.package_manager.value)], secrets(plan)].concat()].concat(),
-                prune,
-            );
+            let mounts = [vec![manager_cache(&node.package_manager.value)], secrets(plan)].concat();
+            text.run(&mounts, prune);
         }
     }
 }

@@ -37,8 +37,10 @@ pub(crate) fn admit(text: &str) -> Result<String, BuildFailure> {
         return Err(refused("it is none", "begin it with FROM, ARG or a `#` comment"));
     }
     let mut out = String::with_capacity(text.len() + 2);
-    directives.iter().for_each(|line| out.extend([line, "\n"]));
-    (0..dropped).for_each(|_| out.push_str("#\n"));
+    for line in directives {
+        out.extend([line, "\n"]);
+    }
+    out.push_str(&"#\n".repeat(dropped));
     match rest.strip_prefix("#!") {
         Some(after) => out.extend(["# ", after]),
         None => out.push_str(rest),

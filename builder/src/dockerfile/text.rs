@@ -34,7 +34,7 @@ impl Text {
 
     /// Adds a `RUN` of one line of shell with its mounts.
     pub(super) fn run(&mut self, mounts: &[String], command: &str) -> &mut Self {
-        let mounts = mounts.iter().map(|mount| format!("--mount={mount} ")).collect::<String>();
+        let mounts = mounts.iter().fold(String::new(), |all, mount| all + "--mount=" + mount + " ");
         // Commands of ours are readable as they are; others must not be able to end the instruction.
         if harmless(command) {
             return self.line(format!("RUN {mounts}{command}"));
@@ -60,9 +60,9 @@ impl Text {
 
     /// Declares the build arguments; their names were checked, their values travel outside of the file.
     pub(super) fn args(&mut self, plan: &BuildPlan) -> &mut Self {
-        plan.args.iter().for_each(|name| {
+        for name in &plan.args {
             self.line(format!("ARG {name}"));
-        });
+        }
         if !plan.secrets.is_empty() {
             self.line(format!("ARG {}", super::SCOPE_ARGUMENT));
         }

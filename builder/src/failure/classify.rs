@@ -135,7 +135,15 @@ const ANSWERED: &[Rule] = &[
         "set build.target in panda.toml to one of its stages, or remove it",
     ),
     (
-        &["insufficient_scope", "pull access denied", "authorization failed", "unauthorized", "denied: "],
+        &[
+            "insufficient_scope",
+            "pull access denied",
+            "authorization failed",
+            "unauthorized",
+            "401 Unauthorized",
+            "403 Forbidden",
+            "denied: ",
+        ],
         FailureCode::P104,
         "a registry wants credentials",
         "check the image's name; for a private one ask the operator to add the registry's credentials",
@@ -353,7 +361,7 @@ mod tests {
     #[test]
     fn a_deadline_names_the_step() {
         let evidence = Evidence { step: Some("RUN sleep".to_owned()), ..Evidence::default() };
-        let failure = classify(&Ending::Deadline(Duration::from_secs(60)), &evidence, None);
+        let failure = classify(&Ending::Deadline(Duration::from_mins(1)), &evidence, None);
         assert_eq!(failure.failure.code, FailureCode::P107);
         assert!(failure.failure.cause.contains("60 s") && failure.failure.cause.contains("RUN sleep"));
     }

@@ -12,8 +12,8 @@ impl fmt::Display for BuildPlan {
             row(f, "root", &self.root, "")?;
         }
         match &self.kind {
-            PlanKind::Node(node) => self.node(f, node)?,
-            PlanKind::Python(python) => self.python(f, python)?,
+            PlanKind::Node(node) => node_rows(f, node)?,
+            PlanKind::Python(python) => python_rows(f, python)?,
             PlanKind::Static(files) => {
                 row(f, "language", "static files", "")?;
                 served(f, files)?;
@@ -43,27 +43,24 @@ impl fmt::Display for BuildPlan {
     }
 }
 
-impl BuildPlan {
-    fn node(&self, f: &mut fmt::Formatter<'_>, node: &NodePlan) -> fmt::Result {
-        let what = node.framework.as_ref().map_or_else(String::new, |framework| format!(" with {framework}"));
-        row(f, "language", &format!("Node.js {}{what}", node.version.value), &node.version.from)?;
-        row(f, "packages by", &node.package_manager.value.to_string(), &node.package_manager.from)?;
-        command(f, "install", node.install.as_ref())?;
-        command(f, "build", node.build.as_ref())?;
-        node.serve.as_ref().map_or(Ok(()), |files| served(f, files))
-    }
+fn node_rows(f: &mut fmt::Formatter<'_>, node: &NodePlan) -> fmt::Result {
+    let what = node.framework.as_ref().map_or_else(String::new, |framework| format!(" with {framework}"));
+    row(f, "language", &format!("Node.js {}{what}", node.version.value), &node.version.from)?;
+    row(f, "packages by", &node.package_manager.value.to_string(), &node.package_manager.from)?;
+    command(f, "install", node.install.as_ref())?;
+    command(f, "build", node.build.as_ref())?;
+    node.serve.as_ref().map_or(Ok(()), |files| served(f, files))
+}
 
-    fn python(&self, f: &mut fmt::Formatter<'_>, python: &PythonPlan) -> fmt::Result {
-        let what =
-            python.framework.as_ref().map_or_else(String::new, |framework| format!(" with {framework}"));
-        row(f, "language", &format!("Python {}{what}", python.version.value), &python.version.from)?;
-        row(f, "packages by", &python.package_manager.value.to_string(), &python.package_manager.from)?;
-        command(f, "install", python.install.as_ref())?;
-        if !python.added.is_empty() {
-            row(f, "added", &python.added.join(" "), "the start command needs it")?;
-        }
-        command(f, "build", python.build.as_ref())
+fn python_rows(f: &mut fmt::Formatter<'_>, python: &PythonPlan) -> fmt::Result {
+    let what = python.framework.as_ref().map_or_else(String::new, |framework| format!(" with {framework}"));
+    row(f, "language", &format!("Python {}{what}", python.version.value), &python.version.from)?;
+    row(f, "packages by", &python.package_manager.value.to_string(), &python.package_manager.from)?;
+    command(f, "install", python.install.as_ref())?;
+    if !python.added.is_empty() {
+        row(f, "added", &python.added.join(" "), "the start command needs it")?;
     }
+    command(f, "build", python.build.as_ref())
 }
 
 fn served(f: &mut fmt::Formatter<'_>, files: &StaticPlan) -> fmt::Result {

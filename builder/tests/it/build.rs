@@ -83,20 +83,12 @@ async fn only_changed_files_travel_the_second_time() {
     let app_id = first.app_id.clone();
     std::fs::write(source.path().join("file7"), &app_id).unwrap();
     let outcome = ground.build(first).await.0.unwrap();
-    assert!(outcome.sent_bytes >= 2_000_000, "{outcome:?}");
-    // The daemon frees its copy of the source shortly after a build has ended.
-    let started = Instant::now();
-    for attempt in 2.. {
-        std::fs::write(source.path().join("file7"), format!("v{attempt} of {app_id}")).unwrap();
-        let mut next = ground.request(source.path(), text);
-        next.app_id.clone_from(&app_id);
-        let outcome = ground.build(next).await.0.unwrap();
-        assert!(!outcome.cached, "{outcome:?}");
-        if outcome.sent_bytes < 1_000 {
-            break;
-        }
-        assert!(started.elapsed() < Duration::from_secs(20), "{outcome:?}");
-    }
+    assert!(outcome.sent_bytes >= 1_990_000, "{outcome:?}");
+    std::fs::write(source.path().join("file7"), format!("v2 of {app_id}")).unwrap();
+    let mut second = ground.request(source.path(), text);
+    second.app_id = app_id;
+    let outcome = ground.build(second).await.0.unwrap();
+    assert!(!outcome.cached && outcome.sent_bytes < 1_000, "{outcome:?}");
 }
 
 #[tokio::test]
@@ -143,7 +135,7 @@ fn sleeping(seconds: &str) -> bool {
 async fn a_build_that_never_ends_meets_its_deadline_and_names_the_step() {
     let Some(ground) = Ground::find() else { return };
     let mut request = ground.request(&app("build-hangs"), &dockerfile("build-hangs"));
-    request.deadline = Duration::from_secs(4);
+    request.deadline = Duration::from_secs(10);
     let failure = failed(ground.build(request).await.0);
     assert_eq!(failure.failure.code, FailureCode::P107);
     assert!(failure.failure.cause.contains("sleep 4711"), "{}", failure.failure.cause);

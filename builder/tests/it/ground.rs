@@ -56,7 +56,7 @@ impl Ground {
             credentials: HashMap::new(),
             use_cache: true,
             cache: None,
-            deadline: Duration::from_secs(300),
+            deadline: Duration::from_mins(5),
             log_limits: LogLimits::default(),
         }
     }

@@ -1,5 +1,7 @@
 //! Tests of the builder through its public door.
 
+#![expect(clippy::unwrap_used, reason = "a test that can't go on may panic, its helpers too")]
+
 mod build;
 mod extract;
 mod ground;

@@ -14,7 +14,7 @@ pub(super) fn detect(
     package: &Package,
     warnings: &mut Vec<String>,
 ) -> Result<Sourced<PackageManager>, PlanFailure> {
-    if let Some(named) = &package.package_manager {
+    if let Some(named) = &package.manager {
         return named_manager(source, named, warnings);
     }
     let locks =
@@ -104,7 +104,6 @@ fn pnpm_version(source: &SourceView) -> String {
     match format.split('.').next() {
         Some("5") => "7",
         Some("6") => "8",
-        Some("9") => versions::PNPM,
         _ => versions::PNPM,
     }
     .to_owned()

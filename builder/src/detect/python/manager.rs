@@ -84,12 +84,8 @@ fn pip(source: &SourceView) -> Tools {
     let text = source.read("requirements.txt").unwrap_or_default();
     // Lines that lead to other files or to the project itself need the source.
     let alone = text.lines().map(str::trim).all(|line| {
-        !(line.starts_with("-r")
-            || line.starts_with("-c")
-            || line.starts_with("-e")
-            || line.starts_with("--requirement"))
-            && !line.starts_with('.')
-            && !line.contains("file:")
+        let options = ["-r", "-c", "-e", "--requirement", "--constraint", "--editable", "."];
+        !options.iter().any(|option| line.starts_with(option)) && !line.contains("file:")
     });
     Tools {
         manager: Sourced::new(PythonManager::Pip, "requirements.txt"),
