@@ -141,7 +141,8 @@ fn explain(doing: String, error: RuntimeError) -> RuntimeError {
     let message = match error {
         RuntimeError::Rejected { reason, .. } => reason,
         RuntimeError::NotFound { what } | RuntimeError::Conflict { what } => what,
-        RuntimeError::Unavailable { source, .. } => source.map(|s| s.to_string()).unwrap_or_default(),
+        // The engine itself is away: nothing was said about the image.
+        RuntimeError::Unavailable { source, .. } => return RuntimeError::Unavailable { doing, source },
         other => return other,
     };
     let has = |words: &[&str]| words.iter().any(|word| message.contains(word));
