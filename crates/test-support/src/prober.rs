@@ -241,7 +241,7 @@ impl Report {
     /// Demands that every request was answered, and that there were some.
     #[track_caller]
     pub fn assert_no_failures(&self) {
-        assert!(self.samples.len() > 10, "the prober sent only {} requests", self.samples.len());
+        assert!(!self.samples.is_empty(), "the prober sent nothing");
         assert!(self.failures().is_empty(), "requests failed\n{self}");
     }
 

@@ -42,8 +42,6 @@ fn applications_with_npm_and_pip_dependencies_and_a_static_site_deploy_unchanged
             let (status, body) = app.fetch("/").await?;
             assert!(status == 200 && body.contains(says), "{sample}: {status} {body}");
         }
-        let site = App::create(panda, "other").await;
-        assert!(site.is_ok(), "an app can be made beside them");
         Ok(())
     });
 }
@@ -57,30 +55,22 @@ fn a_build_that_hangs_is_gone_two_seconds_after_its_cancel() {
         app.until(&id, |deployment| deployment.state == "building").await?;
         let path = app.path(&format!("/deployments/{id}"));
         until_log(panda, &format!("{path}/log"), "hanging").await?;
+        assert!(!processes_with("sleep\04711").is_empty(), "the step's process can't be seen from here");
 
         let begun = Instant::now();
         panda.api().poke(&format!("{path}/cancel")).await?;
         let ended = app.end(&id).await?;
         assert_eq!(ended.state, "canceled", "{ended:?}");
         assert!(begun.elapsed() < Duration::from_secs(2), "cancelled after {:?}", begun.elapsed());
-        let left = processes_with("sleep\04711");
-        assert!(begun.elapsed() > Duration::from_secs(2) || left.is_empty() || gone_in_time(begun), "still there: {left:?}");
+        while !processes_with("sleep\04711").is_empty() {
+            assert!(begun.elapsed() < Duration::from_secs(2), "the step still runs {:?} after the cancel", begun.elapsed());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         Ok(())
     });
 }
 
-/// Waits until the step's process is gone, at most two seconds from the cancel.
-fn gone_in_time(begun: Instant) -> bool {
-    while begun.elapsed() < Duration::from_secs(2) {
-        if processes_with("sleep\04711").is_empty() {
-            return true;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    false
-}
-
-/// Returns the processes of this machine whose command line has this.
+/// Returns the processes of this machine whose command line begins so.
 fn processes_with(text: &str) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     entries

@@ -66,7 +66,8 @@ fn an_engine_that_restarts_or_is_killed_costs_no_request_and_a_deploy_goes_on() 
             let id = app.begin(&image(panda, tag)).await?;
             tokio::time::sleep(Duration::from_secs(3)).await; // the engine is away so long
             engine.call("start")?;
-            assert_eq!(app.end(&id).await?.state, "live", "after `{verb}` of the engine");
+            let ended = app.end(&id).await?;
+            assert_eq!(ended.state, "live", "after `{verb}` of the engine: {ended:#?}");
             prober.until_answers(tag, Duration::from_secs(10)).await?;
         }
         app.settle(2).await?;
