@@ -14,7 +14,7 @@ become_root "$@"
 
 if [ -f "$config" ]; then
   read_settings
-  if [ -x "$root/target/release/panda" ]; then panda logout --server "$platform" >/dev/null 2>&1 || true; fi
+  if [ -x "$programs/panda" ]; then panda logout --server "$platform" >/dev/null 2>&1 || true; fi
 fi
 # The store notes the name by which the apps' containers are labelled.
 installation=$(sed -n 's/.*"installation" *: *"\([^"]*\)".*/\1/p' "$dir/db/panda.db.state.json" 2>/dev/null || true)

@@ -9,6 +9,7 @@ config=$dir/server.toml
 # shellcheck disable=SC2034
 owner=$dir/owner
 demo_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+programs=${PANDA_DEMO_PROGRAMS:-$demo_root/target/release}
 
 [[ $name =~ ^[a-z0-9][a-z0-9-]{0,39}$ ]] || die "\`$name\` can't name a demo" "PANDA_DEMO_NAME in a-z, 0-9 and -"
 
@@ -35,8 +36,8 @@ clean_env() {
   if [ -n "${XDG_CONFIG_HOME:-}" ]; then keep+=("XDG_CONFIG_HOME=$XDG_CONFIG_HOME"); fi
   env -i "${keep[@]}" "$@"
 }
-server() { clean_env "$demo_root/target/release/panda-server" --config "$config" "$@"; }
-panda() { clean_env "$demo_root/target/release/panda" "$@"; }
+server() { clean_env "$programs/panda-server" --config "$config" "$@"; }
+panda() { clean_env "$programs/panda" "$@"; }
 
 # read_settings: platform, host, https_port and registry_port from the demo's configuration.
 # shellcheck disable=SC2034

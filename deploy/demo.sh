@@ -7,6 +7,7 @@
 #   PANDA_DEMO_DIR=/var/lib/NAME         state, keys, configuration, the owner's password
 #   PANDA_DEMO_HTTP_PORT, PANDA_DEMO_HTTPS_PORT, PANDA_DEMO_API_PORT, PANDA_DEMO_REGISTRY_PORT
 #   PANDA_DEMO_EMAIL=owner@panda.localhost
+#   PANDA_DEMO_PROGRAMS=FOLDER           panda, panda-server and panda-edge that are there already, instead of building them
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/.." && pwd)
@@ -35,11 +36,11 @@ ground() {
 }
 
 build() {
-  (cd "$root" && cargo build --release --locked --bin panda --bin panda-server --bin panda-edge >&2) ||
+  [ -n "${PANDA_DEMO_PROGRAMS:-}" ] || (cd "$root" && cargo build --release --locked --bin panda --bin panda-server --bin panda-edge >&2) ||
     die "Panda can't be built: see the compiler's words above" "correct that, then run make demo again"
   local program
   for program in server edge; do
-    "$here/images/panda/build.sh" "$root/target/release/panda-$program" "panda-$program:$name" >&2
+    "$here/images/panda/build.sh" "$programs/panda-$program" "panda-$program:$name" >&2
   done
 }
 
@@ -77,7 +78,7 @@ install_platform() {
 api() {
   local method=$1 path=$2 body=${3:-}
   curl -sS --max-time 30 --cacert "$dir/keys/local-ca.crt" --resolve "$host:$https_port:127.0.0.1" \
-    -b "$jar" -c "$jar" -X "$method" -H 'content-type: application/json' ${body:+--data-binary "$body"} "$platform$path"
+    -b "$jar" -c "$jar" -X "$method" -H 'content-type: application/json' -H "origin: $platform" ${body:+--data-binary "$body"} "$platform$path"
 }
 
 field() { sed -n "s/.*\"$1\" *: *\"\([^\"]*\)\".*/\1/p" | head -1; }
@@ -112,21 +113,21 @@ sign_in() {
   [ -n "$token" ] || die "no API token was made: $answer" "docker logs $name-server"
   fingerprint=$(openssl x509 -in "$dir/keys/local-ca.crt" -noout -fingerprint -sha256 | sed 's/.*=//; s/://g')
   panda login --server "$platform" --token - --ca-fingerprint "$fingerprint" <<< "$token" >&2 ||
-    die "the command line can't sign in at $platform" "$root/target/release/panda doctor"
+    die "the command line can't sign in at $platform" "$programs/panda doctor"
 }
 
 deploy_app() {
   panda deploy "$root/tests/apps/hello-node" --server "$platform" --app hello-node --replicas 3 --create --yes >&2 ||
-    die "hello-node can't be deployed: see above" "$root/target/release/panda logs --build -a hello-node"
+    die "hello-node can't be deployed: see above" "$programs/panda logs --build -a hello-node"
   app=$(panda status -a hello-node --server "$platform" --json | tr -d '\n' | field url)
-  [ -n "$app" ] || die "the app has no address" "$root/target/release/panda status -a hello-node"
+  [ -n "$app" ] || die "the app has no address" "$programs/panda status -a hello-node"
   local authority=${app#https://}
   authority=${authority%%/*}
   [[ $authority == *:* ]] || authority=$authority:443
   local answer
   answer=$(curl -sS --max-time 15 --cacert "$dir/keys/local-ca.crt" --resolve "$authority:127.0.0.1" "$app") ||
-    die "$app doesn't answer" "$root/target/release/panda doctor hello-node"
-  [[ $answer == "hello from "* ]] || die "$app answers something else: $answer" "$root/target/release/panda logs -a hello-node"
+    die "$app doesn't answer" "$programs/panda doctor hello-node"
+  [[ $answer == "hello from "* ]] || die "$app answers something else: $answer" "$programs/panda logs -a hello-node"
   say "$app answers: $answer"
 }
 
@@ -152,4 +153,4 @@ step "done in $((SECONDS - begun)) s"
 give_back
 echo "app: $app"
 echo "platform: $platform"
-echo "next: $root/target/release/panda ps -a hello-node"
+echo "next: $programs/panda ps -a hello-node"

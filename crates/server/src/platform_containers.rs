@@ -135,7 +135,6 @@ impl Layout<'_> {
             confinement: Confinement::Hardened { keeps: vec!["NET_BIND_SERVICE".to_owned()] },
             memory_bytes: None,
             pids: 512,
-            oom_score: -500,
             grace_s: EDGE_GRACE_S,
             ..hardened(Component::Edge, &self.installation.images.edge)
         }
@@ -162,7 +161,6 @@ impl Layout<'_> {
             files: digest(&[&std::fs::read_to_string(file).unwrap_or_default()]),
             memory_bytes: None,
             pids: 1024,
-            oom_score: -250,
             health: Some(health),
             grace_s: SERVER_GRACE_S,
             ..hardened(Component::Server, &self.installation.images.server)

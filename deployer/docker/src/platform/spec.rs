@@ -102,7 +102,7 @@ pub struct PlatformContainerSpec {
     pub cpu_millis: Option<u32>,
     /// Processes and threads.
     pub pids: i64,
-    /// How early the kernel picks it when memory is short, -1000 (never) to 1000.
+    /// How early the kernel picks it when memory is short, 0 to 1000: an engine without rights can't go below.
     pub oom_score: i64,
     /// Command that tells whether it is healthy.
     pub health: Option<Vec<String>>,
