@@ -143,11 +143,10 @@ pub(crate) async fn carry(mut socket: Socket, first: Option<String>, tty: bool) 
 /// Sends; a connection that the server has closed is no error here, because its last word (the exit code,
 /// or why it refused) is still to be read.
 async fn send(socket: &mut Socket, message: Message) -> Result<()> {
+    use SocketError::{AlreadyClosed, ConnectionClosed, Io, Protocol};
     match socket.send(message).await {
-        Ok(()) | Err(SocketError::ConnectionClosed | SocketError::AlreadyClosed | SocketError::Io(_)) => {
-            Ok(())
-        }
-        Err(SocketError::Protocol(ProtocolError::SendAfterClosing)) => Ok(()),
+        Ok(())
+        | Err(ConnectionClosed | AlreadyClosed | Io(_) | Protocol(ProtocolError::SendAfterClosing)) => Ok(()),
         Err(error) => Err(broken(&error.to_string())),
     }
 }
