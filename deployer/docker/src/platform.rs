@@ -30,7 +30,7 @@ pub use spec::{Component, Confinement, Network, PlatformContainerSpec};
 use spec::{PLATFORM, SPEC_HASH};
 
 /// How long one ordinary call to the engine may take.
-const CALL: Duration = Duration::from_secs(60);
+const CALL: Duration = Duration::from_mins(1);
 /// How long pulling one image may take.
 const PULL: Duration = Duration::from_mins(15);
 

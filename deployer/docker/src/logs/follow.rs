@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::{BoxStream, FuturesUnordered};
 use jiff::Timestamp;
-use panda_deployer::runtime::{LogChunk, LogQuery, RuntimeEvent, RuntimeResult};
+use panda_deployer::runtime::{LogChunk, LogQuery, LogTarget, RuntimeEvent, RuntimeResult};
 use tokio::sync::{broadcast, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -82,6 +82,10 @@ async fn run(
         first = false;
         tokio::select! {
             Some((source, last)) = reading.next(), if !reading.is_empty() => {
+                // A task runs once: with its process its log is over.
+                if matches!(query.target, LogTarget::Task(_)) {
+                    return;
+                }
                 if let Some(at) = last {
                     reached.insert(of(&source), at);
                 }

@@ -57,7 +57,7 @@ async fn instances_outlive_the_engine_and_are_found_again() {
     bench.config.socket = engine.told("socket").expect("it has a socket").into();
     let harness = bench.harness().await.expect("the driver connects");
     let engine = std::sync::Arc::new(engine);
-    ENGINE.set(std::sync::Arc::downgrade(&engine)).ok().expect("one test uses it");
+    ENGINE.set(std::sync::Arc::downgrade(&engine)).map_err(|_| "set twice").expect("one test uses it");
     run(harness, |harness, place| Box::pin(outage(harness, place))).await.expect("the contract holds");
 }
 
