@@ -90,7 +90,7 @@ pub enum WalkError {
 }
 
 /// Reads a directory: `.dockerignore` rules if there is one, else `.gitignore`; `.pandaignore` always;
-/// `.git` never goes along.
+/// `.git` and `.panda`, the CLI's link to its app, never go along.
 pub fn walk(root: &Path, options: &WalkOptions) -> Result<Walked, WalkError> {
     let docker = match fs::read_to_string(root.join(".dockerignore")) {
         Ok(text) => Some(DockerIgnore::parse(&text)?),
@@ -134,7 +134,7 @@ impl Walker<'_> {
             let Ok(name) = child.file_name().into_string() else {
                 return Err(WalkError::NotUtf8 { path: child.path().to_string_lossy().into_owned() });
             };
-            if name != ".git" {
+            if name != ".git" && name != ".panda" {
                 self.child(&child.path(), &format!("{prefix}{name}"), &git)?;
             }
         }
@@ -245,6 +245,7 @@ mod tests {
         let root = tree(&[
             (".gitignore", "*.log\n/dist\n"),
             (".git/HEAD", "x"),
+            (".panda/link.toml", "x"),
             ("a.log", ""),
             ("dist/x", ""),
             ("sub/.gitignore", "!keep.log\nlocal\n"),
