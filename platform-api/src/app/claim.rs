@@ -95,7 +95,7 @@ async fn check_token(store: &Store, peer: &Peer, presented: &str) -> Result<()> 
     sessions::limit(
         store,
         &key,
-        std::time::Duration::from_secs(3600),
+        std::time::Duration::from_hours(1),
         GUESSES_PER_HOUR,
         "wrong claim tokens",
     )

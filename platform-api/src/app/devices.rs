@@ -23,7 +23,7 @@ pub const INTERVAL_S: u32 = 5;
 const LETTERS: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
 /// The longest token name.
 const MAX_NAME_CHARS: usize = 60;
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 const STARTS_PER_MINUTE: u32 = 20;
 const WRONG_POLLS_PER_MINUTE: u32 = 60;
 const WRONG_CODES_PER_MINUTE: u32 = 10;
@@ -60,7 +60,7 @@ enum Poll {
     Wait,
     Denied,
     Over,
-    Approved(Principal),
+    Approved(Box<Principal>),
 }
 
 /// Answers a poll: the token once approved, and only once.
@@ -111,7 +111,7 @@ async fn judge(tx: &mut panda_store::Tx, store: &Store, row: &DeviceRow) -> Resu
         DeviceState::Denied => Poll::Denied,
         DeviceState::Used => Poll::Over,
         DeviceState::Approved { user, team } => match Principal::for_device(tx, user, team).await? {
-            Some(principal) => Poll::Approved(principal),
+            Some(principal) => Poll::Approved(Box::new(principal)),
             None => Poll::Over,
         },
     })

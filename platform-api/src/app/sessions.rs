@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 
 /// Days until a session ends, used or not.
 const SESSION_DAYS: i64 = 30;
-const QUARTER: Duration = Duration::from_secs(15 * 60);
+const QUARTER: Duration = Duration::from_mins(15);
 /// Tries of one account from one address in a quarter of an hour.
 const TRIES_OF_ACCOUNT_AND_PEER: u32 = 10;
 /// Tries of one address in a quarter of an hour, whatever the account.

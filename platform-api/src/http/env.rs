@@ -125,10 +125,10 @@ fn shown_history(rows: Vec<EnvHistoryRow>, cursor: &Cursor) -> Page<EnvHistoryEn
     let versions: BTreeSet<i64> = rows.iter().map(|row| row.version).collect();
     let full = versions.len() >= cursor.limit as usize;
     let next_cursor = versions.first().filter(|_| full).map(ToString::to_string);
-    Page { next_cursor, ..whole(rows, shown_change) }
+    Page { next_cursor, ..whole(rows, |row| shown_change(&row)) }
 }
 
-fn shown_change(row: EnvHistoryRow) -> EnvHistoryEntry {
+fn shown_change(row: &EnvHistoryRow) -> EnvHistoryEntry {
     EnvHistoryEntry {
         version: row.version,
         key: row.key.to_string(),

@@ -87,6 +87,7 @@ async fn attach(
     upgrade: std::result::Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
 ) -> Result<Response> {
     require_own_origin(&platform.settings, &principal, &headers, &uri)?;
+    principal.require(Permission::Deploy, Some(&target.app))?;
     let id: TaskId = path.id.parse().map_err(|_| Error::not_found("task"))?;
     tasks::show(&platform, &principal, &target.app, &target.environment, &id).await?;
     let upgrade = upgrade.map_err(|_| not_a_websocket())?;

@@ -8,6 +8,7 @@ use axum::response::Response;
 use tracing::{Instrument, info, info_span};
 
 use super::Shared;
+use super::metrics::Metrics;
 use super::request_id::{HEADER, RequestId};
 use crate::auth::Peer;
 
@@ -27,7 +28,7 @@ pub(super) async fn request(State(platform): State<Shared>, mut request: Request
 
     let status = response.status().as_u16();
     response.headers_mut().insert(HEADER, id.header());
-    platform.metrics.request(&method, &route, status, took);
+    Metrics::request(&method, &route, status, took);
     info!(
         request.id = %id,
         http.status = status,

@@ -45,7 +45,7 @@ impl Metrics {
     }
 
     /// Counts and times one request.
-    pub(super) fn request(&self, method: &Method, route: &str, status: u16, took: Duration) {
+    pub(super) fn request(method: &Method, route: &str, status: u16, took: Duration) {
         let method = known(method);
         let route = route.to_owned();
         let labels =

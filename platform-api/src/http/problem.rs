@@ -42,6 +42,7 @@ impl Error {
 }
 
 /// Turns a handler's panic into an answer; the panic hook has logged where it was.
+#[expect(clippy::needless_pass_by_value, reason = "the layer that catches panics hands them over")]
 pub(super) fn of_panic(panic: Box<dyn Any + Send + 'static>) -> Response {
     let text = panic
         .downcast_ref::<String>()

@@ -28,7 +28,7 @@ async fn list(
 ) -> Result<Json<Page<Token>>> {
     let cursor = cursor(query)?;
     let rows = tokens::list(&platform.store, &principal, &cursor).await?;
-    Ok(Json(page(rows, &cursor, |row| row.id.to_string(), shown)))
+    Ok(Json(page(rows, &cursor, |row| row.id.to_string(), |row| shown(&row))))
 }
 
 /// Makes a token of one's own. Its secret is shown this once.
@@ -59,10 +59,10 @@ async fn revoke(
 }
 
 pub(super) fn shown_once(made: tokens::MadeToken) -> TokenCreated {
-    TokenCreated { secret: made.secret.reveal().to_owned(), token: shown(made.row) }
+    TokenCreated { secret: made.secret.reveal().to_owned(), token: shown(&made.row) }
 }
 
-fn shown(row: TokenRow) -> Token {
+fn shown(row: &TokenRow) -> Token {
     Token {
         id: row.id.to_string(),
         name: row.name.to_string(),
