@@ -52,7 +52,7 @@ pub(crate) struct ExecArgs {
     /// In this instance
     #[arg(short, long, value_name = "INSTANCE")]
     pub(crate) instance: Option<String>,
-    /// The command [default: sh]
+    /// The command [default: sh, on a terminal]
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<String>,
 }

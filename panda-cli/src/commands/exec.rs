@@ -15,6 +15,11 @@ use crate::sse::Events;
 pub(super) async fn exec(session: &Session, args: ExecArgs) -> Result<()> {
     let target = session.target()?;
     let tty = has_terminal();
+    if args.command.is_empty() && !tty {
+        return Err(
+            CliError::usage("a shell needs a terminal").hint("name the command: panda exec -- sh -c 'ls /'")
+        );
+    }
     let command = if args.command.is_empty() { vec!["sh".to_owned()] } else { args.command };
     let size = if tty { terminal_size() } else { None };
     let start = ExecStart { command, tty, process: args.process, instance: args.instance, size };

@@ -56,8 +56,9 @@ fn a_refused_exec_tells_why() {
         .route("/apps", get(|| async { Json(json!({ "items": [] })) }));
     let fake = Fake::start(routes);
     let user = User::of(&fake);
-    assert!(user.panda("exec -a shop").ends(5).err.contains("no instance is ready"));
-    assert!(user.panda("exec -a other").ends(3).err.contains("there is no app `other`"));
+    assert!(user.panda("exec -a shop").ends(2).err.contains("needs a terminal"));
+    assert!(user.panda("exec -a shop -- ls").ends(5).err.contains("no instance is ready"));
+    assert!(user.panda("exec -a other -- ls").ends(3).err.contains("there is no app `other`"));
 }
 
 #[test]
