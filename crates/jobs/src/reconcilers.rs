@@ -224,9 +224,9 @@ impl Reconcilers {
             sleep(LEASE / 4).await;
             match self.take_lease(name).await {
                 Ok(true) => failed = 0,
-                Ok(false) => return,
+                // Twice may be the database's bad moment; the lease still holds then.
                 Err(_) if failed < 2 => failed += 1,
-                Err(_) => return,
+                Ok(false) | Err(_) => return,
             }
         }
     }

@@ -17,10 +17,12 @@ use panda_domain::ids::IdSource;
 use panda_domain::secret::Secret;
 
 use crate::error::{Result, StoreError};
-use crate::installation::beside;
+use crate::installation::{self, Installation, beside};
 use crate::keyring::{KeySource, Keyring};
 use crate::sealing::KeyBytes;
+use crate::sqlite::path_of;
 use crate::store::{Store, StoreConfig};
+use crate::tx::Tx;
 
 /// The shortest passphrase that is taken, characters.
 const SHORTEST_PASSPHRASE: usize = 12;
@@ -69,11 +71,11 @@ impl Store {
             return Err(StoreError::WeakPassphrase { shortest: SHORTEST_PASSPHRASE });
         }
         let wrapping = key::Wrapping::new(passphrase).await?;
-        let installation = self.installation().await?;
+        let name = self.installation().await?;
         let schema = self.schema_version().await?;
         let temporary = beside(to, ".part");
         let mut out = file::Writer::create(&temporary).await?;
-        out.header(&installation, schema, self.clock().now()).await?;
+        out.header(&name, schema, self.clock().now()).await?;
         let written = async {
             let rows = rows::dump(self, &mut out).await?;
             let files = folders::dump(folders, &mut out).await?;
@@ -89,8 +91,8 @@ impl Store {
         };
         out.end(&rows, files, &wrapping, self.inner.keyring.bytes()).await?;
         tokio::fs::rename(&temporary, to).await.map_err(|e| StoreError::file("rename", to, e))?;
-        crate::installation::sync_folder(to).map_err(|e| StoreError::file("sync", to, e))?;
-        Ok(BackupSummary { installation, schema, rows, files, secrets_proven: 0 })
+        installation::sync_folder(to).map_err(|e| StoreError::file("sync", to, e))?;
+        Ok(BackupSummary { installation: name, schema, rows, files, secrets_proven: 0 })
     }
 }
 
@@ -102,7 +104,8 @@ pub async fn inspect_backup(from: &Path, passphrase: &Secret) -> Result<BackupSu
 /// Brings a backup into the database at `config.url` and its key into `key_file`.
 ///
 /// The file is checked from end to end before anything is touched, and the rows are written in one transaction, which
-/// commits only when all counts are right and every sealed value opens. No server may be running on that state.
+/// commits only when all counts are right and every sealed value opens. No server may be running on that state. A SQLite
+/// file that is replaced is kept as `….before-restore`.
 pub async fn restore(
     from: &Path,
     config: &StoreConfig,
@@ -118,25 +121,75 @@ pub async fn restore(
         return Err(StoreError::NotEmpty { what: format!("key file `{}`", key_file.display()) });
     }
     folders::refuse_full(folders, options)?;
+    let files = Files { from, folders, key_file, key, old_key };
+    if config.url.starts_with("sqlite:") {
+        summary.secrets_proven = restore_file(config, keyring, &files, &summary, options).await?;
+    } else {
+        let store = connect(config, keyring, &summary).await?;
+        let mut tx = store.begin().await?;
+        if !options.overwrite
+            && let Some(table) = rows::first_full_table(&mut tx).await?
+        {
+            return Err(StoreError::NotEmpty { what: format!("the database (table `{table}`)") });
+        }
+        summary.secrets_proven = load(tx, &files, &summary).await?;
+        store.migrate().await?;
+        store.close().await;
+    }
+    Ok(summary)
+}
+
+/// What comes out of a backup beside its rows, and where it goes.
+struct Files<'a> {
+    from: &'a Path,
+    folders: &'a [BackupFolder],
+    key_file: &'a Path,
+    key: KeyBytes,
+    old_key: OldKey,
+}
+
+/// Makes the database in a file beside the real one, which it replaces when it is complete: so even a damaged or lost
+/// one can be restored, and the old one is kept.
+async fn restore_file(
+    config: &StoreConfig,
+    keyring: Keyring,
+    files: &Files<'_>,
+    summary: &BackupSummary,
+    options: RestoreOptions,
+) -> Result<u64> {
+    let path = path_of(&config.url)?;
+    let place = Installation::take_to_replace(&path)?;
+    if place.existed() && !options.overwrite {
+        return Err(StoreError::NotEmpty { what: format!("`{}`", path.display()) });
+    }
+    let ready = beside(&path, ".restoring");
+    installation::clear(&ready)?;
+    let config = StoreConfig { url: format!("sqlite://{}", ready.display()), ..config.clone() };
+    let store = connect(&config, keyring, summary).await?;
+    let proven = load(store.begin().await?, files, summary).await?;
+    store.migrate().await?;
+    store.close().await;
+    place.replace_by(&ready, &summary.installation)?;
+    Ok(proven)
+}
+
+async fn connect(config: &StoreConfig, keyring: Keyring, summary: &BackupSummary) -> Result<Store> {
     let clock = Clock::system();
     let store = Store::connect(config, keyring, clock.clone(), IdSource::random(clock)).await?;
     store.check_schema().await?;
     store.migrate_to(summary.schema).await?;
-    let mut tx = store.begin().await?;
-    if !options.overwrite
-        && let Some(table) = rows::first_full_table(&mut tx).await?
-    {
-        return Err(StoreError::NotEmpty { what: format!("the database (table `{table}`)") });
-    }
-    rows::load(&mut tx, from, &summary.rows).await?;
+    Ok(store)
+}
+
+/// Writes the rows and everything else, and commits when all of it has proven right. Returns how many values opened.
+async fn load(mut tx: Tx, files: &Files<'_>, summary: &BackupSummary) -> Result<u64> {
+    rows::load(&mut tx, files.from, &summary.rows).await?;
     tx.load_data_keys().await?;
-    summary.secrets_proven = tx.prove_secrets().await?;
-    folders::load(from, folders).await?;
-    put_key(key_file, key, old_key).await?;
+    let proven = tx.prove_secrets().await?;
+    folders::load(files.from, files.folders).await?;
+    put_key(files.key_file, files.key.clone(), files.old_key).await?;
     tx.commit().await?;
-    store.migrate().await?;
-    store.close().await;
-    Ok(summary)
+    Ok(proven)
 }
 
 async fn check(from: &Path, passphrase: &Secret) -> Result<(BackupSummary, KeyBytes)> {

@@ -42,7 +42,7 @@ pub(crate) struct Installation {
 impl Installation {
     /// Takes the lock, and refuses places and states in which data could be lost.
     pub(crate) fn take(database: &Path) -> Result<Self> {
-        let folder = database.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = folder_of(database);
         fs::create_dir_all(folder).map_err(|e| StoreError::file("create", folder, e))?;
         refuse_network_filesystem(database, folder)?;
         let lock = take_lock(database)?;
@@ -63,6 +63,34 @@ impl Installation {
         }
         let note = beside(database, ".state.json");
         Ok(Self { database: database.to_owned(), note, existed: true, identity: None, _lock: None })
+    }
+
+    /// Takes the lock of a file that may be missing or damaged, because it is about to be replaced.
+    pub(crate) fn take_to_replace(database: &Path) -> Result<Self> {
+        let folder = folder_of(database);
+        fs::create_dir_all(folder).map_err(|e| StoreError::file("create", folder, e))?;
+        refuse_network_filesystem(database, folder)?;
+        let lock = take_lock(database)?;
+        let note = beside(database, ".state.json");
+        let existed = note.exists() || fs::metadata(database).is_ok_and(|file| file.len() > 0);
+        Ok(Self { database: database.to_owned(), note, existed, identity: None, _lock: Some(lock) })
+    }
+
+    /// Puts a whole, closed database into the place; what was there is kept beside it. A crash half way leaves the note
+    /// without a database, which is refused at the next start.
+    pub(crate) fn replace_by(&self, ready: &Path, installation: &str) -> Result<()> {
+        let failed = |e| StoreError::file("replace", &self.database, e);
+        if beside(ready, "-wal").exists() {
+            return Err(StoreError::internal("close the restored database: it still has a write-ahead log"));
+        }
+        self.note_state(installation)?;
+        let kept = beside(&self.database, ".before-restore");
+        for suffix in ["", "-wal"] {
+            rename_if_there(&beside(&self.database, suffix), &beside(&kept, suffix)).map_err(failed)?;
+        }
+        remove_if_there(&beside(&self.database, "-shm")).map_err(failed)?;
+        fs::rename(ready, &self.database).and_then(|()| sync_folder(&self.database)).map_err(failed)?;
+        clear(ready)
     }
 
     /// Tells whether a database was made here before.
@@ -93,6 +121,33 @@ impl Installation {
         let text = serde_json::json!({ "installation": installation, "database": self.database }).to_string();
         write_durably(&self.note, text.as_bytes(), 0o600)
     }
+}
+
+/// Removes a database that isn't wanted, with everything beside it.
+pub(crate) fn clear(database: &Path) -> Result<()> {
+    for suffix in ["", "-wal", "-shm", ".lock", ".state.json"] {
+        let path = beside(database, suffix);
+        remove_if_there(&path).map_err(|e| StoreError::file("remove", &path, e))?;
+    }
+    Ok(())
+}
+
+fn remove_if_there(path: &Path) -> std::io::Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
+fn rename_if_there(from: &Path, to: &Path) -> std::io::Result<()> {
+    match fs::rename(from, to) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
+fn folder_of(database: &Path) -> &Path {
+    database.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Returns the path with `suffix` added to its file name.

@@ -22,7 +22,7 @@ pub(crate) fn known() -> i64 {
 }
 
 /// Leaves out what is newer than `version`, and doesn't mind what the database has beyond.
-fn up_to(all: Migrator, version: i64) -> Migrator {
+fn up_to(all: &Migrator, version: i64) -> Migrator {
     let wanted = all.iter().filter(|migration| migration.version <= version).cloned().collect();
     let mut migrations = Migrator::with_migrations(wanted);
     migrations.set_ignore_missing(true);
@@ -43,13 +43,13 @@ impl Store {
     pub(crate) async fn migrate_to(&self, version: i64) -> Result<()> {
         let migrated = match &self.inner.pools {
             Pools::Sqlite(pools) => {
-                let migrations = up_to(sqlite_migrations(), version);
+                let migrations = up_to(&sqlite_migrations(), version);
                 let acquired = pools.writer().acquire().await;
                 let mut connection = acquired.map_err(|e| StoreError::from_sqlx("migrate the schema", e))?;
                 migrations.run_direct(None, &mut *connection, false).await
             }
             Pools::Postgres(pool) => {
-                let migrations = up_to(postgres_migrations(), version);
+                let migrations = up_to(&postgres_migrations(), version);
                 migrations.run_direct(None, &mut pool.patient().await?, false).await
             }
         };

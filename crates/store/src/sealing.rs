@@ -144,13 +144,12 @@ impl Tx {
     pub(crate) async fn unseal(&mut self, about: &str, what: &str, sealed: &[u8]) -> Result<Secret> {
         let undecryptable = || StoreError::Undecryptable { what: what.to_owned() };
         let (id, sealed) = split_header(sealed).ok_or_else(undecryptable)?;
-        let key = match self.data_key(&id) {
-            Some(key) => key,
-            None => {
-                // Another server may have added it after this one started.
-                self.load_data_keys().await?;
-                self.data_key(&id).ok_or_else(undecryptable)?
-            }
+        let key = if let Some(key) = self.data_key(&id) {
+            key
+        } else {
+            // Another server may have added it after this one started.
+            self.load_data_keys().await?;
+            self.data_key(&id).ok_or_else(undecryptable)?
         };
         let plain = decrypt(&key, about.as_bytes(), sealed).ok_or_else(undecryptable)?;
         let text = std::str::from_utf8(&plain).map_err(|_| undecryptable())?;

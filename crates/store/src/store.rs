@@ -69,6 +69,7 @@ pub(crate) struct Inner {
     listener: Option<tokio::task::JoinHandle<()>>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "there is one of it in a process, behind an Arc")]
 pub(crate) enum Pools {
     Sqlite(SqlitePools),
     Postgres(PostgresPool),

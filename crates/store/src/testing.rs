@@ -85,19 +85,16 @@ impl TestStore {
     /// Runs any SQL on the database, past everything that the store checks.
     pub async fn tamper(&self, sql: &str) {
         let sql = sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned()));
-        match &self.database {
-            Some(database) => {
-                let mut connection = PgConnection::connect(&database.url).await.expect("connect");
-                connection.execute(sql).await.expect("tamper");
-                connection.close().await.expect("close");
-            }
-            None => {
-                let path = crate::sqlite::path_of(&self.config.url).expect("the url was made here");
-                let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
-                let mut connection = sqlx::SqliteConnection::connect_with(&options).await.expect("connect");
-                connection.execute(sql).await.expect("tamper");
-                connection.close().await.expect("close");
-            }
+        if let Some(database) = &self.database {
+            let mut connection = PgConnection::connect(&database.url).await.expect("connect");
+            connection.execute(sql).await.expect("tamper");
+            connection.close().await.expect("close");
+        } else {
+            let path = crate::sqlite::path_of(&self.config.url).expect("the url was made here");
+            let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+            let mut connection = sqlx::SqliteConnection::connect_with(&options).await.expect("connect");
+            connection.execute(sql).await.expect("tamper");
+            connection.close().await.expect("close");
         }
     }
 }

@@ -75,7 +75,7 @@ fn three_steps(log: &Log, hang: Hang) -> Arc<dyn Handler> {
 }
 
 /// Makes what a dead runner held claimable, in the way that its database has.
-async fn outlive(test: &TestStore) {
+fn outlive(test: &TestStore) {
     match test.backend() {
         // The next server takes over at once.
         Backend::Sqlite => {}
@@ -96,7 +96,7 @@ async fn a_job_killed_at_any_point_goes_on_from_its_last_kept_step() {
                 dead.abort();
                 assert!(dead.await.unwrap_err().is_cancelled());
                 assert_eq!(state(test, &job).await, "running");
-                outlive(test).await;
+                outlive(test);
 
                 let shutdown = CancellationToken::new();
                 let next = runner(test, "next").handle("build", 1, three_steps(&log, Hang::Never));

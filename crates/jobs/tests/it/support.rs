@@ -82,7 +82,7 @@ pub(crate) async fn wait_for_state(test: &TestStore, job: &JobId, wanted: &str) 
 pub(crate) fn runner(test: &TestStore, owner: &str) -> Runner {
     // The heart beats seldom: what has to be quick comes by notice. The grace is short: some handlers don't stop.
     let settings = RunnerSettings {
-        lease: Duration::from_secs(60),
+        lease: Duration::from_mins(1),
         heartbeat: Duration::from_secs(20),
         poll: Duration::from_secs(10),
         grace: Duration::from_millis(200),

@@ -24,7 +24,7 @@ async fn projects_and_environments_are_made_once() {
             tx.ensure_environment(&ours.team.id, &ours.project.id, &name("preview/pr-1")).await.unwrap();
         let all = tx.environments(&ours.team.id, &ours.project.id).await.unwrap();
         assert_eq!(all, [preview, ours.production.clone()]);
-        assert_eq!(tx.projects(&ours.team.id).await.unwrap(), [ours.project.clone()]);
+        assert_eq!(tx.projects(&ours.team.id).await.unwrap(), std::slice::from_ref(&ours.project));
         let found = tx.project_by_name(&ours.team.id, &name("default")).await.unwrap();
         assert_eq!(found.as_ref(), Some(&ours.project));
 
@@ -45,7 +45,10 @@ async fn an_app_is_found_within_its_team_only() {
         assert_eq!(tx.app_by_name(&ours.team.id, &name("shop")).await.unwrap().as_ref(), Some(&ours.app));
         assert_eq!(tx.app(&ours.team.id, &ours.app.id).await.unwrap().as_ref(), Some(&ours.app));
         assert_eq!(tx.app(&theirs.team.id, &ours.app.id).await.unwrap(), None);
-        assert_eq!(tx.apps(&ours.team.id, &Cursor::default()).await.unwrap(), [ours.app.clone()]);
+        assert_eq!(
+            tx.apps(&ours.team.id, &Cursor::default()).await.unwrap(),
+            std::slice::from_ref(&ours.app)
+        );
         assert!(!tx.delete_app_rows(&theirs.team.id, &ours.app.id).await.unwrap());
         assert!(tx.delete_app_rows(&ours.team.id, &ours.app.id).await.unwrap());
         assert_eq!(tx.placement(&ours.team.id, &ours.placement).await.unwrap(), None);
@@ -74,7 +77,7 @@ async fn a_host_is_given_once_and_the_transaction_can_try_another() {
         assert_eq!(tx.placement_by_id(&placement.id).await.unwrap().as_ref(), Some(&row));
         assert_eq!(tx.all_placements().await.unwrap().len(), 2);
         let page = tx.placements(&world.team.id, Some(&world.project.id), &Cursor::first(1)).await.unwrap();
-        assert_eq!(page, [row.clone()]);
+        assert_eq!(page, std::slice::from_ref(&row));
         assert_eq!(tx.placements_of_app(&world.team.id, &app.id).await.unwrap(), [row]);
         let foreign = test.store.ids().next();
         assert_eq!(tx.placement(&foreign, &placement.id).await.unwrap(), None);
@@ -165,7 +168,7 @@ async fn anybody_may_claim_a_domain_but_one_team_proves_it() {
 
         let (owner, domain) = tx.verified_domain_by_host(&mine.host).await.unwrap().unwrap();
         assert_eq!((owner, domain.verified_at), (ours.team.id.clone(), Some(test.clock.now())));
-        assert_eq!(tx.all_verified_domains().await.unwrap(), [domain.clone()]);
+        assert_eq!(tx.all_verified_domains().await.unwrap(), std::slice::from_ref(&domain));
         assert_eq!(tx.domains(&ours.team.id, &ours.placement).await.unwrap().len(), 2);
         assert_eq!(tx.domain(&ours.team.id, &mine.host, "/").await.unwrap(), Some(domain));
         assert!(!tx.delete_domain(&theirs.team.id, &mine.id).await.unwrap());
@@ -219,7 +222,7 @@ async fn a_task_ends_once() {
             actor: world.actor.clone(),
         };
         let task = tx.insert_task(&new).await.unwrap();
-        assert_eq!(tx.running_tasks().await.unwrap(), [task.clone()]);
+        assert_eq!(tx.running_tasks().await.unwrap(), std::slice::from_ref(&task));
         assert!(tx.end_task(&task.id, Some(3), None).await.unwrap());
         assert!(!tx.end_task(&task.id, None, Some("stopped")).await.unwrap());
         let ended = tx.task(&world.team.id, &world.placement, &task.id).await.unwrap().unwrap();

@@ -184,3 +184,31 @@ async fn restoring_over_state_needs_the_flag_and_then_keeps_the_old_key() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_lost_or_damaged_database_comes_back_with_the_flag() {
+    for damage in
+        [None, Some(&b""[..]), Some(&b"rubbish that is no database at all, for sure, not one bit"[..])]
+    {
+        let test = TestStore::sqlite().await;
+        let world = fill(&test).await;
+        let file = test.folder().join("backup.panda");
+        test.store.backup(&file, &passphrase(), &[]).await.unwrap();
+        let overwrite = RestoreOptions { overwrite: true };
+        let busy = restore(&file, &test.config, &test.key_file, &[], &passphrase(), overwrite).await;
+        assert!(matches!(busy, Err(StoreError::Locked { .. })));
+        test.store.close().await;
+        let (config, key, keep) = test.release();
+        let database = keep.path().join("panda.db");
+        match damage {
+            None => std::fs::remove_file(&database).unwrap(),
+            Some(bytes) => std::fs::write(&database, bytes).unwrap(),
+        }
+        let refused = restore(&file, &config, &key, &[], &passphrase(), RestoreOptions::default()).await;
+        assert!(matches!(refused, Err(StoreError::NotEmpty { .. })));
+        restore(&file, &config, &key, &[], &passphrase(), RestoreOptions { overwrite: true }).await.unwrap();
+        prove(&open(&config, &key).await, &world).await;
+        assert_eq!(keep.path().join("panda.db.before-restore").exists(), damage.is_some());
+        assert!(!keep.path().join("panda.db.restoring").exists());
+    }
+}

@@ -185,10 +185,10 @@ async fn a_deployment_carries_what_was_attached_and_asked() {
         let active = tx.active_deployment_of(&world.placement).await.unwrap();
         assert_eq!(active, [row.clone(), second.clone()]);
         let page = tx.deployments(&world.team.id, &world.placement, &Cursor::first(1)).await.unwrap();
-        assert_eq!(page, [second.clone()]);
+        assert_eq!(page, std::slice::from_ref(&second));
         let after = Cursor::after(second.id.as_str(), 5);
         let rest = tx.deployments(&world.team.id, &world.placement, &after).await.unwrap();
-        assert_eq!(rest, [row.clone()]);
+        assert_eq!(rest, std::slice::from_ref(&row));
         let unknown = Cursor::after(ids.next::<panda_domain::ids::DeploymentId>().as_str(), 5);
         assert_eq!(tx.deployments(&world.team.id, &world.placement, &unknown).await.unwrap(), []);
 

@@ -89,7 +89,7 @@ async fn a_new_data_key_seals_from_now_on_and_the_old_one_still_opens() {
         tx.upsert_certificate(&certificate("new.example.com")).await.unwrap();
         let keys: Vec<_> = tx.all_certificates().await.unwrap().into_iter().filter_map(|c| c.key).collect();
         assert_eq!(
-            keys.iter().map(|key| key.reveal()).collect::<Vec<_>>(),
+            keys.iter().map(panda_domain::secret::Secret::reveal).collect::<Vec<_>>(),
             ["new.example.com", "old.example.com"]
         );
     })
