@@ -55,7 +55,7 @@ fn says_json(request: &Request) -> bool {
 fn unreadable(rejection: &BytesRejection) -> Error {
     if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
         Error::new(ErrorCode::TooLarge, "the request's body is too large")
-            .with_hint("send less at once; large values belong into files of the source or a mounted file")
+            .with_hint("send less at once; large values belong into files of the source")
     } else {
         Error::new(ErrorCode::InvalidRequest, "the request's body ended early or can't be read")
     }

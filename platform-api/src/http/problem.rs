@@ -117,6 +117,9 @@ fn of_status(status: StatusCode, what: &str) -> Problem {
     };
     let mut problem = Problem::new(code, detail);
     problem.status = status.as_u16();
+    if code == ErrorCode::TooLarge {
+        problem.hint = Some("send less at once; large values belong into files of the source".to_owned());
+    }
     problem
 }
 
