@@ -15,7 +15,12 @@ use crate::desired::{environment_of, process_wishes, scale_of};
 use crate::diagnosis;
 use crate::error::DeployError;
 use crate::plan::{Move, Phase, Plan, ProcessWish, Situation, plan};
-use crate::runtime::{EnvironmentSpec, ObservedWorkload, RuntimeError, TaskKey, TaskSpec, TaskStatus};
+use crate::runtime::{
+    EnvironmentSpec, ObservedWorkload, PullImage, RuntimeError, TaskKey, TaskSpec, TaskStatus,
+};
+
+/// How long one pass waits for a pull; what was pulled meanwhile is kept.
+const PULL_AT_ONCE: Duration = Duration::from_secs(20);
 
 impl Rollouts {
     /// One pass over one app. Returns whether the state was changed, so that another pass is worth it.
@@ -94,7 +99,7 @@ impl Rollouts {
             (Some(deployment), Move::StartTask) => {
                 self.start_release_command(state, target, deployment).await?
             }
-            (Some(deployment), Move::Roll) => self.roll(state, target, deployment).await?,
+            (Some(deployment), Move::Roll) => self.roll(state, deployment).await?,
             (Some(_), Move::Switch) => self.switch(state, target).await?,
             (Some(deployment), Move::Finish) => self.finish(state, target, deployment).await?,
             (Some(deployment), Move::FailRelease(status)) => {
@@ -137,8 +142,11 @@ impl Rollouts {
                 task
             }
         };
-        self.ensure_ground(state, target).await?;
+        self.ensure_ground(state).await?;
         let running = state.running(target, &self.settings);
+        if !self.have_image(&running.pull_image()).await? {
+            return Ok(());
+        }
         let config = &target.release.config;
         let spec = TaskSpec {
             key: task_key(state, &task),
@@ -157,13 +165,8 @@ impl Rollouts {
         Ok(())
     }
 
-    async fn roll(
-        &self,
-        state: &AppState,
-        target: &Target,
-        deployment: &DeploymentRow,
-    ) -> Result<(), DeployError> {
-        self.ensure_ground(state, target).await?;
+    async fn roll(&self, state: &AppState, deployment: &DeploymentRow) -> Result<(), DeployError> {
+        self.ensure_ground(state).await?;
         let mut tx = self.store.begin().await?;
         tx.advance_deployment(deployment, DeploymentState::Rolling).await?;
         tx.wake();
@@ -171,16 +174,20 @@ impl Rollouts {
         Ok(())
     }
 
-    async fn ensure_ground(&self, state: &AppState, target: &Target) -> Result<(), DeployError> {
+    /// Makes the environment be there. Images are pulled by those who need them: waiting for one here would hold up every
+    /// other app.
+    async fn ensure_ground(&self, state: &AppState) -> Result<(), DeployError> {
         let placement = &state.row.placement;
         let spec =
             EnvironmentSpec { key: environment_of(placement), name: placement.environment_name.clone() };
-        self.runtime.ensure_environment(&spec).await?;
-        let image = state.running(target, &self.settings).pull_image();
-        match self.runtime.ensure_image(&image).await {
-            // An image that isn't to be had shows on the instances, with the reason; the rollout tells it from there.
-            Err(RuntimeError::Rejected { .. } | RuntimeError::NotFound { .. }) => Ok(()),
-            other => Ok(other?),
+        Ok(self.runtime.ensure_environment(&spec).await?)
+    }
+
+    /// Pulls the release command's image, for a moment at a time; `false` when that isn't done yet.
+    async fn have_image(&self, image: &PullImage) -> Result<bool, DeployError> {
+        match tokio::time::timeout(PULL_AT_ONCE, self.runtime.ensure_image(image)).await {
+            Ok(pulled) => Ok(pulled.map(|()| true)?),
+            Err(_) => Ok(false),
         }
     }
 
@@ -204,6 +211,14 @@ impl Rollouts {
             };
             match self.runtime.ensure_workload(&workload).await {
                 Ok(_) => {}
+                Err(RuntimeError::Rejected { doing, reason }) if doing.starts_with("pull") => {
+                    let fix = "check the image's name and that this machine reaches its registry";
+                    return Ok(Some(Failure::new(
+                        FailureCode::P207,
+                        format!("the image can't be had: {reason}"),
+                        fix,
+                    )));
+                }
                 Err(RuntimeError::Rejected { reason, .. }) => {
                     let fix = "mend what it says, then deploy again";
                     return Ok(Some(Failure::new(
