@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use panda_deployer::runtime::RuntimeError;
 use panda_docker::platform::{Component, Ensured, PlatformContainerSpec, PlatformHost};
 
@@ -16,16 +16,22 @@ const PREFLIGHT: Duration = Duration::from_mins(1);
 
 /// What is upgraded, and to what. Server and edge never change together, so that one of them always serves.
 #[derive(Debug, Clone, Args)]
-#[group(required = true, multiple = false, id = "target")]
+#[command(
+    group(ArgGroup::new("target").required(true).args(["image", "edge_image", "rollback"])),
+    after_help = "Examples:
+  panda-server upgrade --image panda-server:0.2.0
+  panda-server upgrade --rollback
+  panda-server upgrade --edge-image panda-edge:0.2.0"
+)]
 pub(crate) struct UpgradeArgs {
     /// Image of the server's new version
-    #[arg(long, value_name = "IMAGE", group = "target")]
+    #[arg(long, value_name = "IMAGE")]
     image: Option<String>,
     /// Image of the edge's new version
-    #[arg(long, value_name = "IMAGE", group = "target")]
+    #[arg(long, value_name = "IMAGE")]
     edge_image: Option<String>,
     /// Go back to the server's version before the last upgrade
-    #[arg(long, group = "target")]
+    #[arg(long)]
     rollback: bool,
     /// Seconds that the new version may take until it is ready
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
