@@ -1,5 +1,7 @@
 //! `exec` in a running instance, `run` in a new one.
 
+use std::time::Duration;
+
 use panda_api_types::{ExecStart, LogLine, TaskRequest, TaskView};
 use panda_domain::manifest::parse_duration;
 use reqwest::Method;
@@ -83,13 +85,24 @@ async fn follow(session: &Session, target: &Target, id: &str) -> Result<u8> {
             session.out.line(&line.line);
         }
     }
-    let task: TaskView = session.api.get(&target.ask(["tasks", id])).await?;
+    let task = ended(session, target, id).await?;
     if session.out.json {
         session.out.json_line(&task);
     } else if let Some(reason) = &task.reason {
         session.out.say(&format!("{}: {reason}", task.state));
     }
     Ok(task.exit_code.map_or(1, |code| u8::try_from(code).unwrap_or(1)))
+}
+
+/// Waits for the exit code: the last line may come before the server has written it down.
+async fn ended(session: &Session, target: &Target, id: &str) -> Result<TaskView> {
+    loop {
+        let task: TaskView = session.api.get(&target.ask(["tasks", id])).await?;
+        if !matches!(task.state.as_str(), "running" | "canceling") {
+            return Ok(task);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// Ctrl-C ends the command, as it would here.

@@ -60,6 +60,9 @@ pub async fn of_task(
     wish: LogWish,
 ) -> Result<BoxStream<'static, RuntimeResult<LogChunk>>> {
     let (row, task) = super::tasks::show(platform, principal, app, environment, task).await?;
+    if wish.follow {
+        super::tasks::started(platform, &row, &task.id).await?;
+    }
     let key = TaskKey { environment: environment_of(&row.placement), task: task.id };
     open(platform, LogTarget::Task(key), &wish).await
 }

@@ -1,11 +1,13 @@
 //! One-off commands in the release that serves.
 
+use std::time::Duration;
+
 use panda_deployer::desired::environment_of;
-use panda_deployer::runtime::{ExecSession, ExecSize, TaskKey};
+use panda_deployer::runtime::{ExecSession, ExecSize, TaskKey, TaskStatus};
 use panda_domain::ids::TaskId;
 use panda_domain::names::{AppName, EnvironmentName};
 use panda_domain::team::Permission;
-use panda_store::{Cursor, NewTask, PlacementRow, TaskRow};
+use panda_store::{Cursor, NewTask, PlacementRow, TaskRow, TaskState};
 
 use super::deployments::placement;
 use super::events::{self, NewEventText};
@@ -149,6 +151,29 @@ pub async fn attach(
 ) -> Result<ExecSession> {
     principal.require(Permission::Deploy, Some(app))?;
     let (row, task) = show(platform, principal, app, environment, id).await?;
+    started(platform, &row, &task.id).await?;
     let key = TaskKey { environment: environment_of(&row.placement), task: task.id };
     Ok(platform.runtime.attach_task(&key, size).await?)
+}
+
+/// How long a follower waits for a task that is accepted but not started yet.
+const START_PATIENCE: Duration = Duration::from_secs(25);
+/// How often it looks.
+const START_LOOK: Duration = Duration::from_millis(50);
+
+/// Waits until an accepted task runs or has ended, so that who follows it from the first moment misses nothing.
+pub(super) async fn started(platform: &Platform, row: &PlacementRow, id: &TaskId) -> Result<()> {
+    let key = TaskKey { environment: environment_of(&row.placement), task: id.clone() };
+    let wait = async {
+        while platform.runtime.task_status(&key).await? == TaskStatus::Absent {
+            let task = platform.store.read().await?.task(&row.placement.team, &row.placement.id, id).await?;
+            if task.is_none_or(|task| matches!(task.state, TaskState::Ended { .. })) {
+                break;
+            }
+            tokio::time::sleep(START_LOOK).await;
+        }
+        Ok(())
+    };
+    // Too late isn't an error: there are no lines yet, and the follower asks again.
+    tokio::time::timeout(START_PATIENCE, wait).await.unwrap_or(Ok(()))
 }
