@@ -92,14 +92,8 @@ async fn check_token(store: &Store, peer: &Peer, presented: &str) -> Result<()> 
         return Ok(());
     }
     let key = format!("claim:{}", peer.rate_key());
-    sessions::limit(
-        store,
-        &key,
-        std::time::Duration::from_hours(1),
-        GUESSES_PER_HOUR,
-        "wrong claim tokens",
-    )
-    .await?;
+    sessions::limit(store, &key, std::time::Duration::from_hours(1), GUESSES_PER_HOUR, "wrong claim tokens")
+        .await?;
     Err(Error::forbidden("the claim token is wrong")
         .with_hint("it is on the server's console; `panda-server claim-token` prints a new one"))
 }

@@ -42,7 +42,7 @@ async fn create(
     let name = body.name.parse::<TokenName>().in_field("name")?;
     let wanted = WantedToken::new(name, scope::parse(&body.scope)?, body.ttl_days)?;
     let made = tokens::create(&platform.store, &principal, wanted).await?;
-    Ok((StatusCode::CREATED, Json(shown_once(made))))
+    Ok((StatusCode::CREATED, Json(shown_once(&made))))
 }
 
 /// Ends a token.
@@ -58,7 +58,7 @@ async fn revoke(
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub(super) fn shown_once(made: tokens::MadeToken) -> TokenCreated {
+pub(super) fn shown_once(made: &tokens::MadeToken) -> TokenCreated {
     TokenCreated { secret: made.secret.reveal().to_owned(), token: shown(&made.row) }
 }
 

@@ -59,3 +59,21 @@ async fn every_answer_carries_the_headers_that_keep_a_browser_safe() {
         assert!(answer.header("x-request-id").starts_with("req_"));
     }
 }
+
+#[tokio::test]
+async fn a_websocket_opens_for_our_own_pages_alone() {
+    const EXEC: &str = "/api/v1/apps/shop/exec";
+    let (_panda, ann) = TestPanda::claimed().await;
+    ann.post("/api/v1/apps", json!({ "name": "shop" })).await;
+    let bare = ann.without_origin();
+    for origin in ["https://evil.example", "null", "https://panda.example.com.evil.example", "https://"] {
+        assert_eq!(bare.header("origin", origin).get(EXEC).await.status, 403, "{origin}");
+    }
+    assert_eq!(bare.get(EXEC).await.status, 403, "a cookie without an origin");
+    let token = ann.token("cli", "full").await.without_origin();
+    assert_eq!(token.get(&format!("{EXEC}?token={}", token.secret())).await.status, 403);
+    // What may talk gets as far as being told that this isn't a WebSocket.
+    for fine in [&ann, &token] {
+        assert_eq!(fine.get(EXEC).await.code(), "invalid-request");
+    }
+}
