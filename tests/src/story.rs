@@ -3,6 +3,7 @@
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use crate::ground::Ground;
+use crate::host::DockerHost;
 use crate::installation::{Installation, Options};
 
 /// Installations at the same time: more would only measure the machine.
@@ -58,6 +59,19 @@ pub fn story_with(
         told
     });
     if let Err(error) = told {
+        panic!("{error:#}");
+    }
+}
+
+/// Prepares a Docker host and tells the story with it; skips like [`story`].
+#[track_caller]
+pub fn host_story(body: impl AsyncFnOnce(DockerHost) -> anyhow::Result<()>) {
+    let name = std::thread::current().name().unwrap_or("main").to_owned();
+    let Some(ground) = Ground::or_skip(&name) else { return };
+    let _turn = Turn::wait();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.expect("a runtime starts");
+    if let Err(error) = runtime.block_on(async { body(DockerHost::prepare(&ground)?).await }) {
         panic!("{error:#}");
     }
 }

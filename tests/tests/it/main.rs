@@ -9,6 +9,7 @@ mod faults;
 mod hostile;
 mod house;
 mod kills;
+mod operating;
 mod path;
 mod rolling;
 mod suite;

@@ -1,0 +1,110 @@
+//! What an operator does: installing, upgrading, going back, backing up, taking away; while an app is being asked.
+
+use std::net::TcpListener;
+
+use panda_e2e::{DockerHost, host_story};
+
+#[test]
+fn an_upgrade_that_is_not_healthy_goes_back_by_itself_and_no_request_fails() {
+    host_story(async |mut host| {
+        installed(&mut host).await?;
+        let prober = host.probe("web")?;
+        let (good, elsewhere) = (
+            host.variant("panda-server", "good", "LABEL version=2")?,
+            host.variant("panda-server", "elsewhere", "ENV PANDA_LISTEN__API=127.0.0.1:9")?,
+        );
+        let said = host.server_ok(&["upgrade", "--image", &good]).await?;
+        assert!(said.contains(&good) && said.contains("the API was away for"), "{said}");
+
+        // It looks at everything, refuses, and nothing was touched.
+        let refuses = host.variant("panda-server", "refuses", "ENV PANDA_LISTEN__API=0.0.0.0:80")?;
+        let done = host.server(&["upgrade", "--image", &refuses]).await?;
+        assert_eq!(done.code, Some(1));
+        assert!(done.stderr.contains("looked at this installation and refused"), "{}", done.stderr);
+
+        // It starts and never gets ready where it is asked.
+        let done = host.server(&["upgrade", "--image", &elsewhere, "--wait", "3"]).await?;
+        assert_eq!(done.code, Some(1));
+        assert!(done.stderr.contains("the old one is back and ready"), "{}", done.stderr);
+        assert!(running(&host, "server")?.ends_with(&good));
+        host.cli_ok(&["status", "-a", "web"]).await?;
+
+        host.server_ok(&["upgrade", "--rollback"]).await?;
+        assert!(running(&host, "server")?.ends_with(&format!("panda-server:{}", host.name)));
+
+        let edge = host.variant("panda-edge", "next", "LABEL version=2")?;
+        host.server_ok(&["upgrade", "--edge-image", &edge]).await?;
+        assert!(running(&host, "edge")?.ends_with(&edge));
+        prober.stop().assert_no_failures();
+        Ok(())
+    });
+}
+
+#[test]
+fn an_installation_is_restored_from_its_backup_and_taken_away_without_a_trace() {
+    host_story(async |mut host| {
+        installed(&mut host).await?;
+        host.cli_ok(&["env", "set", "-a", "web", "--secret", "TOKEN=s3cr3t-of-the-test", "--no-deploy"]).await?;
+        let said = host.server_ok(&["doctor"]).await?;
+        assert!(said.contains("0 failed"), "{said}");
+        let file = |name: &str| host.data.with_file_name(name).display().to_string();
+        let (backup, passphrase) = (file("backup"), file("passphrase"));
+        std::fs::write(&passphrase, "correct horse battery\n")?;
+        host.server_ok(&["backup", "--to", &backup, "--passphrase-file", &passphrase]).await?;
+        assert!(!std::fs::read_to_string(&backup)?.contains("s3cr3t-of-the-test"));
+
+        let prober = host.probe("web")?;
+        host.docker.call(&["stop", &format!("{}-server", host.name)])?;
+        std::fs::remove_dir_all(host.data.join("db"))?;
+        std::fs::remove_file(host.data.join("keys/master.key"))?;
+        host.server_ok(&["restore", "--overwrite", "--from", &backup, "--passphrase-file", &passphrase]).await?;
+        host.server_ok(&["install"]).await?;
+        let status = host.cli_ok(&["status", "-a", "web"]).await?;
+        assert!(status.contains("running"), "{status}");
+        prober.stop().assert_no_failures();
+
+        let name = host.name.clone();
+        assert_eq!(host.server(&["uninstall", "--purge", "--confirm", "other"]).await?.code, Some(1));
+        host.server_ok(&["uninstall", "--purge", "--confirm", &name]).await?;
+        assert_eq!(host.containers()?, Vec::<String>::new());
+        assert!(!host.data.exists());
+        Ok(())
+    });
+}
+
+#[test]
+fn a_taken_port_stops_an_installation_before_anything_is_made() {
+    host_story(async |host| {
+        let holder = TcpListener::bind(host.api)?;
+        let done = host.install().await?;
+        assert_eq!(done.code, Some(1));
+        let expected = format!("port {} for the server is held by", host.api.port());
+        assert!(done.stderr.contains(&expected) && done.stderr.contains("--api-port"), "{}", done.stderr);
+        assert_eq!(host.containers()?, Vec::<String>::new());
+        assert!(!host.data.exists());
+        drop(holder);
+        Ok(())
+    });
+}
+
+/// Installs, claims, and puts an app up. A second installation changes nothing.
+async fn installed(host: &mut DockerHost) -> anyhow::Result<()> {
+    let done = host.install().await?;
+    anyhow::ensure!(done.code == Some(0), "{}{}", done.stdout, done.stderr);
+    host.claim(&done.stdout).await?;
+    let again = host.server_ok(&["install"]).await?;
+    for component in ["registry", "buildkitd", "edge", "server"] {
+        assert!(again.contains(&format!("{component}: runs")), "{again}");
+    }
+    let image = panda_e2e::Ground::or_skip("installed").map(|ground| format!("{}/web:v1", ground.images));
+    let image = image.unwrap_or_default();
+    host.cli_ok(&["deploy", "--image", &image, "--app", "web", "--create", "--replicas", "2", "--yes"]).await?;
+    Ok(())
+}
+
+/// Returns `name image` of a component's container.
+fn running(host: &DockerHost, component: &str) -> anyhow::Result<String> {
+    let name = format!("{}-{component} ", host.name);
+    let found = host.containers()?.into_iter().find(|line| line.starts_with(&name));
+    found.ok_or_else(|| anyhow::anyhow!("no container {name}"))
+}
