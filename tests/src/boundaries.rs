@@ -41,6 +41,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("panda-test-support", &["panda-dashboard", "panda-deployer", "panda-domain", "panda-platform-api", "panda-store"]),
+    ("panda-bench", &["panda-api-types", "panda-e2e", "panda-test-support"]),
     ("panda-bench-edge", &["panda-edge"]),
     ("panda-e2e", &["panda-api-types", "panda-domain", "panda-source-walk", "panda-test-support"]),
 ];
@@ -51,11 +52,12 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("bollard", &["panda-docker"]),
     ("bollard-buildkit-proto", &["panda-builder"]),
     ("tonic", &["panda-builder"]),
-    ("sqlx", &["panda-store"]),
+    // The benchmark has a bare handler of its own to be compared with; nothing of the product uses it.
+    ("sqlx", &["panda-store", "panda-bench"]),
     ("octocrab", &["panda-platform-api"]),
     ("instant-acme", &["panda-deployer"]),
     ("askama", &["panda-dashboard"]),
-    ("axum", &["panda-platform-api", "panda-dashboard", "panda-server", "panda-test-support"]),
+    ("axum", &["panda-platform-api", "panda-dashboard", "panda-server", "panda-test-support", "panda-bench"]),
     ("hyper", &["panda-edge"]),
 ];
 
