@@ -7,7 +7,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{Sqlite, Transaction};
+use sqlx::{Connection as _, Sqlite, Transaction};
 
 use crate::error::{Result, StoreError};
 use crate::installation::Installation;
@@ -63,7 +63,11 @@ impl SqlitePools {
             .create_if_missing(false)
             .pragma("query_only", "on")
             .thread_name(|n| format!("panda-db-read-{n}"));
-        let write = pool(1, config.statement_deadline).connect_lazy_with(writer);
+        let write = pool(1, config.statement_deadline)
+            // A full disk makes SQLite roll back by itself; sqlx's own rollback then fails, and it believes for ever that the
+            // transaction is still open. Such a connection is replaced.
+            .before_acquire(|connection, _| Box::pin(std::future::ready(Ok(!connection.is_in_transaction()))))
+            .connect_lazy_with(writer);
         let read = pool(config.max_connections.clamp(1, MAX_READERS), config.statement_deadline)
             .connect_lazy_with(reader);
         let mut pools = Self { write, read, installation, deadline: config.statement_deadline };
