@@ -99,7 +99,8 @@ pub async fn read_text(platform: &Platform, manifest: &SourceManifest, path: &st
     let Some((_, size, hash)) = manifest.files().find(|(p, _, _)| *p == path) else { return Ok(None) };
     if size > MAX_TEXT_BYTES {
         let text = format!("`{path}` has {size} bytes, at most {MAX_TEXT_BYTES} are read");
-        return Err(Error::new(ErrorCode::InvalidManifest, text));
+        let hint = "move large texts into files of the source";
+        return Err(Error::new(ErrorCode::InvalidManifest, text).with_hint(hint));
     }
     let mut file = platform
         .blobs
