@@ -121,10 +121,17 @@ impl Installation {
             address,
             small_disk: options.small_disk,
         };
-        panda.start_edge().await?;
-        panda.start_server().await?;
-        panda.claim().await?;
-        Ok(panda)
+        let begun = panda.begin().await;
+        if begun.is_err() {
+            panda.print_logs();
+        }
+        begun.map(|()| panda)
+    }
+
+    async fn begin(&mut self) -> anyhow::Result<()> {
+        self.start_edge().await?;
+        self.start_server().await?;
+        self.claim().await
     }
 
     async fn claim(&mut self) -> anyhow::Result<()> {
@@ -272,6 +279,19 @@ impl Installation {
     pub fn left_on_engine(&self) -> anyhow::Result<(Vec<String>, Vec<String>)> {
         let range = self.range.prefix();
         Ok((self.docker.containers(&range)?, self.docker.networks(&range)?))
+    }
+
+    /// Waits until nothing of it is left on the engine.
+    pub async fn until_nothing_is_left(&self) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        loop {
+            let (containers, networks) = self.left_on_engine()?;
+            if containers.is_empty() && networks.is_empty() {
+                return Ok(());
+            }
+            anyhow::ensure!(begun.elapsed() < PATIENCE, "left on the engine: containers {containers:?}, networks {networks:?}");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
     }
 
     /// Prints the end of the logs, for a test that failed.

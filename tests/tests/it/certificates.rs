@@ -93,6 +93,7 @@ fn an_app_on_a_public_domain_gets_a_certificate_by_acme_and_keeps_it_without_a_c
         panda.start_edge().await?;
         let prober = Prober::start(&target, 50)?;
         prober.until_answers("v1", Duration::from_secs(10)).await?;
+        tokio::time::sleep(Duration::from_secs(1)).await; // some fifty requests
         prober.stop().assert_only("v1");
         Ok(())
     });

@@ -6,7 +6,7 @@ use panda_api_types::{App as AppView, DeployRequest, ErrorCode, Page, TreeReques
 use panda_domain::source_tree::ContentHash;
 use panda_e2e::api::{answer, body};
 use panda_e2e::source::frames;
-use panda_e2e::{Api, App, Installation, Refusal, image, story};
+use panda_e2e::{Api, App, Installation, Refusal, Source, image, story, tree};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -119,7 +119,7 @@ fn a_panda_toml_that_is_wrong_is_refused_at_once_with_every_mistake_named() {
     story(async |panda| {
         let app = App::create(panda, "web").await?;
         let deep = format!("a = {}1{}", "[".repeat(10_000), "]".repeat(10_000));
-        let many = "a".repeat(10 << 20);
+        let long = "a".repeat(600 << 10);
         for (what, text, field) in [
             ("an unknown key", "[deploy]\nrelaese = \"x\"\n", Some("relaese")),
             ("two mistakes", "[processes.web]\nreplicas = -1\nport = 70000\n", Some("port")),
@@ -128,13 +128,17 @@ fn a_panda_toml_that_is_wrong_is_refused_at_once_with_every_mistake_named() {
             ("a duplicate key", "app = \"a\"\napp = \"b\"\n", Some("line 2")),
             ("no TOML", "<html>", None),
             ("deep nesting", deep.as_str(), None),
-            ("10 MB", many.as_str(), None),
+            ("600 kB", long.as_str(), None),
         ] {
             let begun = Instant::now();
             let request = DeployRequest { manifest: Some(text.into()), ..image(panda, "v1") };
             refused(what, app.ask(&request).await, field);
             assert!(begun.elapsed() < Duration::from_secs(2), "{what} took {:?}", begun.elapsed());
         }
+        // As large as that it can only come as a file of the source.
+        let source = Source::of(&[("panda.toml", &"a".repeat(10 << 20)), ("index.html", "hello")])?;
+        let request = tree(&app.upload(&source).await?);
+        refused("10 MB", app.ask(&request).await, Some("panda.toml"));
         assert!(app.view().await?.release.is_none());
         Ok(())
     });

@@ -37,8 +37,6 @@ fn an_image_goes_live_is_replaced_rolled_back_changed_scaled_and_leaves_nothing(
         assert!(lines.iter().any(|line| line.line.contains("version v1 listening")), "{logs}");
 
         app.destroy().await?;
-        let (containers, networks) = panda.left_on_engine()?;
-        assert_eq!((containers, networks), (vec![], vec![]), "destroying left something");
-        Ok(())
+        panda.until_nothing_is_left().await
     });
 }
