@@ -30,6 +30,7 @@ fn failed(
 #[tokio::test]
 async fn a_dockerfile_with_args_and_a_secret_becomes_an_image_by_digest_and_is_cached_the_second_time() {
     let Some(ground) = Ground::find() else { return };
+    let ground = ground.with_unpacked_base().await;
     let mut request = ground.request(&app("dockerfile-app"), &dockerfile("dockerfile-app"));
     // The daemon may know this step from an earlier run of the tests.
     let greeting = format!("good day {}", request.build_id);

@@ -33,6 +33,21 @@ impl Ground {
         Some(Self { builder: Builder::new(&config, Some(1 << 30)).unwrap(), registry, push })
     }
 
+    /// Unpacks the base image of the sample apps, once in this process.
+    ///
+    /// Until its layers are unpacked the daemon knows a base image by its manifest, afterwards by its layers, so that
+    /// steps above it are found again only from the second unpacked use on.
+    pub(crate) async fn with_unpacked_base(self) -> Self {
+        static UNPACKED: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
+        let unpack = async {
+            let nothing = tempfile::tempdir().unwrap();
+            let (result, _) = self.build(self.request(nothing.path(), "FROM node:22-slim\nRUN true\n")).await;
+            result.unwrap();
+        };
+        UNPACKED.get_or_init(|| unpack).await;
+        self
+    }
+
     /// Returns a request with names of its own.
     pub(crate) fn request(&self, context: &Path, dockerfile: &str) -> BuildRequest {
         let unique = tempfile::Builder::new().prefix("it").rand_bytes(8).tempdir().unwrap();
