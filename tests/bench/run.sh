@@ -58,7 +58,7 @@ while read -r line; do export "${line?}"; done < <("$ground/builder.sh" env "$ru
 
 echo "# Platform"
 docker version --format 'Docker {{.Server.Version}}'
-"$binaries/panda-bench" run --out target/bench/platform.json "$@"
+"$binaries/panda-bench" run "$@"
 
 if [ "${PANDA_BENCH_EDGE:-1}" = 1 ]; then
   echo
