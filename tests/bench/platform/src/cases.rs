@@ -224,8 +224,13 @@ async fn timed(
     Ok(took)
 }
 
-/// The newest deployment with its times.
+/// The newest deployment and its progress, as the command line shows it.
 async fn phases(panda: &Installation, app: &App<'_>) -> anyhow::Result<Value> {
     let mut page: Value = panda.api().get(&app.path("/deployments?limit=1")).await?;
-    Ok(page["items"][0].take())
+    let deployment = page["items"][0].take();
+    let id = deployment["id"].as_str().unwrap_or_default();
+    let events = panda.api().text(&app.path(&format!("/deployments/{id}/events"))).await?;
+    let data = events.lines().filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data:")?).ok());
+    let steps: Vec<Value> = data.filter(|event| event.get("elapsed_ms").is_some()).collect();
+    Ok(serde_json::json!({ "created_at": deployment["created_at"], "finished_at": deployment["finished_at"], "steps": steps }))
 }
