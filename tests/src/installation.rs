@@ -230,6 +230,13 @@ impl Installation {
         settings.push((name.to_owned(), value.to_owned()));
     }
 
+    /// Returns the name of its database in PostgreSQL.
+    pub fn database(&self) -> Option<String> {
+        let settings = lock(&self.settings);
+        let (_, url) = settings.iter().find(|(name, _)| name == "PANDA_DATABASE__URL")?;
+        url.rsplit_once('/').map(|(_, name)| name.to_owned())
+    }
+
     /// Starts the edge and waits until it listens.
     pub async fn start_edge(&self) -> anyhow::Result<()> {
         let state = self.folder.join("data/edge");

@@ -10,6 +10,7 @@ pub mod docker;
 pub mod ground;
 pub mod host;
 pub mod installation;
+pub mod proxy;
 mod range;
 pub mod source;
 mod story;

@@ -1,12 +1,15 @@
 //! Parts that are away, wrong or full: the apps serve, the error names the part, and all goes on once it is back.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use panda_api_types::ErrorCode;
-use panda_e2e::{App, Options, Source, image, story, story_with, tree};
+use panda_e2e::proxy::Proxy;
+use panda_e2e::{App, Database, Options, Source, image, story, story_with, tree};
 use panda_test_support::process::Program;
+
+use crate::rolling::slow_source;
 
 #[test]
 fn apps_serve_while_the_whole_control_plane_is_off_and_the_edge_starts_alone_from_disk() {
@@ -192,4 +195,92 @@ fn a_full_disk_refuses_writes_plainly_and_heals_by_itself() {
             Ok(())
         },
     );
+}
+
+#[test]
+fn a_builder_that_dies_in_a_build_leaves_a_deploy_that_ends_and_a_next_one_that_works() {
+    story(async |panda| {
+        let app = App::create(panda, "steps").await?;
+        let source = slow_source("v1")?;
+        app.deploy_source(&source).await?;
+        let prober = app.probe()?;
+        let proxy = Proxy::start(&panda.folder.join("builder.sock"), &panda.ground.buildkit)?;
+        panda.terminate_server().await?;
+        panda.set("PANDA_BUILDER__ADDRESS", &proxy.address());
+        panda.start_server().await?;
+
+        source.write("version.txt", "v2")?;
+        let id = app.begin(&tree(&app.upload(&source).await?)).await?;
+        app.until(&id, |deployment| deployment.state == "building").await?;
+        tokio::time::sleep(Duration::from_secs(1)).await; // into the step that takes three
+        proxy.cut();
+        tokio::time::sleep(Duration::from_secs(3)).await; // the builder is away so long
+        proxy.restore();
+        let ended = app.end(&id).await?;
+        match ended.state.as_str() {
+            "live" => {}
+            _ => assert_eq!((ended.state.as_str(), ended.failure_code.as_deref()), ("build_failed", Some("P111")), "{ended:#?}"),
+        }
+        source.write("version.txt", "v3")?;
+        app.deploy_source(&source).await?;
+        prober.until_answers("v3", Duration::from_secs(10)).await?;
+        prober.stop().assert_no_failures();
+        Ok(())
+    });
+}
+
+#[test]
+fn a_postgresql_that_is_gone_is_told_as_unavailable_and_all_goes_on_when_it_is_back() {
+    story_with(|_| Ok(Options { database: Database::Postgres, ..Options::default() }), async |panda| {
+        let app = App::create(panda, "web").await?;
+        app.deploy_live(&image(panda, "v1")).await?;
+        let prober = app.probe()?;
+        let database = panda.database().context("it has a database of its own")?;
+        let sql = |text: String| Program::new("psql").args([&panda.ground.postgres, "-qc", &text]).output();
+        sql(format!("alter database {database} allow_connections false"))?;
+        sql(format!("select pg_terminate_backend(pid) from pg_stat_activity where datname = '{database}'"))?;
+        let refusal = app.ask(&image(panda, "v2")).await.err().context("a deploy was taken without a database")?;
+        assert_eq!(refusal.code(), Some(ErrorCode::Unavailable), "{refusal}");
+        tokio::time::sleep(Duration::from_secs(3)).await; // reconcilers and jobs meet the hole, too
+        sql(format!("alter database {database} allow_connections true"))?;
+        let begun = Instant::now();
+        while app.view().await.is_err() {
+            anyhow::ensure!(begun.elapsed() < Duration::from_secs(30), "the server doesn't find its database again");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        app.deploy_live(&image(panda, "v2")).await?;
+        prober.until_answers("v2", Duration::from_secs(10)).await?;
+        prober.stop().assert_no_failures();
+        Ok(())
+    });
+}
+
+#[test]
+fn a_state_that_lost_its_database_or_its_key_is_refused_and_nothing_is_made_up() {
+    story(async |panda| {
+        let app = App::create(panda, "web").await?;
+        app.deploy_live(&image(panda, "v1")).await?;
+        let prober = app.probe()?;
+        panda.terminate_server().await?;
+        for lost in ["data/db/panda.db", "data/keys/master.key"] {
+            let (path, kept) = (panda.folder.join(lost), panda.folder.join("kept"));
+            fs::rename(&path, &kept)?;
+            panda.launch_server()?;
+            let begun = Instant::now();
+            while panda.server_ended().is_none() {
+                anyhow::ensure!(begun.elapsed() < Duration::from_secs(20), "the server runs without `{lost}`");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            let said = panda.server_log();
+            let last = said.lines().rev().take(6).collect::<Vec<_>>().join("\n");
+            assert!(last.contains("error:") && last.contains("hint:"), "without `{lost}` it said only:\n{last}");
+            assert!(!path.exists(), "`{lost}` was made up");
+            fs::rename(&kept, &path)?;
+        }
+        panda.start_server().await?;
+        app.deploy_live(&image(panda, "v2")).await?;
+        prober.until_answers("v2", Duration::from_secs(10)).await?;
+        prober.stop().assert_no_failures();
+        Ok(())
+    });
 }
