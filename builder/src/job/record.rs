@@ -78,13 +78,11 @@ impl Recorder {
             let event = if self.lines.is_empty() {
                 events.recv().await
             } else {
-                match tokio::time::timeout(GATHER, events.recv()).await {
-                    Ok(event) => event,
-                    Err(_) => {
-                        self.flush().await;
-                        continue;
-                    }
-                }
+                let Ok(event) = tokio::time::timeout(GATHER, events.recv()).await else {
+                    self.flush().await;
+                    continue;
+                };
+                event
             };
             let Some(event) = event else { break };
             self.take(event).await;
@@ -123,7 +121,7 @@ impl Recorder {
                     Duration::from_millis(duration_ms).as_secs_f64()
                 ))
                 .await;
-                self.show("step", &step_view(step, &name, word, duration_ms, detail)).await;
+                self.show("step", &step_view(step, &name, word, duration_ms, detail.as_deref())).await;
             }
             BuildEvent::Notice { text } => {
                 self.keep(&text).await;
@@ -171,6 +169,6 @@ impl Recorder {
     }
 }
 
-fn step_view(step: u32, name: &str, state: &str, elapsed_ms: u64, detail: Option<String>) -> Value {
+fn step_view(step: u32, name: &str, state: &str, elapsed_ms: u64, detail: Option<&str>) -> Value {
     json!({ "key": format!("build/{step}"), "title": sanitize(name), "state": state, "elapsed_ms": elapsed_ms, "detail": detail })
 }

@@ -143,10 +143,9 @@ impl DeploymentState {
     pub fn advance(&self, next: Self) -> Result<Self, InvalidTransition> {
         use DeploymentState as S;
         let legal = match (self, &next) {
-            (S::Queued, S::Building | S::Releasing)
+            (S::Queued, S::Building | S::Releasing | S::BuildFailed { .. })
             | (S::Building, S::Releasing | S::BuildFailed { .. })
             | (S::Releasing, S::Rolling | S::ReleaseFailed { .. } | S::Unhealthy { .. })
-            | (S::Queued, S::BuildFailed { .. })
             | (S::Rolling, S::Live | S::Unhealthy { .. })
             | (S::Live, S::Superseded) => true,
             (active, S::TimedOut { .. } | S::Canceled { .. }) => active.is_active(),
