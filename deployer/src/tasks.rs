@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::StreamExt;
 use panda_domain::formation::Size;
 use panda_domain::names::ProcessName;
 use panda_jobs::{Outcome, Reconciler};
@@ -14,6 +16,11 @@ use crate::error::DeployError;
 use crate::plan::Attempt;
 use crate::runtime::{EnvironmentSpec, Runtime, RuntimeError, TaskKey, TaskSpec, TaskStatus};
 use crate::settings::DeploySettings;
+
+/// How long one look waits for a pull; what was pulled meanwhile is kept.
+const PULL_AT_ONCE: Duration = Duration::from_secs(20);
+/// Tasks that are looked after at the same time.
+const AT_ONCE: usize = 8;
 
 /// Runs one-off commands.
 pub struct TaskRuns {
@@ -42,7 +49,14 @@ impl TaskRuns {
                 self.end(task, None, Some("it was canceled before it started")).await
             }
             TaskStatus::Absent => {
-                let spec = self.spec(task, key).await?;
+                let spec = match self.spec(task, key).await {
+                    // It will never start: who waits for it is told so.
+                    Err(error) if !error.is_transient() => {
+                        tracing::warn!(task.id = %task.id, error = &error as &dyn std::error::Error, "task `{}` can't start", task.id);
+                        return self.end(task, None, Some(&reason_of(&error))).await;
+                    }
+                    spec => spec?,
+                };
                 match self.runtime.start_task(&spec).await {
                     Ok(()) => Ok(true),
                     Err(RuntimeError::Rejected { reason, .. }) => self.end(task, None, Some(&reason)).await,
@@ -119,8 +133,27 @@ impl TaskRuns {
         };
         drop(tx);
         self.runtime.ensure_environment(&ground).await?;
-        self.runtime.ensure_image(&image).await?;
+        match tokio::time::timeout(PULL_AT_ONCE, self.runtime.ensure_image(&image)).await {
+            Ok(pulled) => pulled?,
+            Err(_) => {
+                let doing = format!("pull the image of task `{}`", task.id);
+                return Err(RuntimeError::Unavailable { doing, source: None }.into());
+            }
+        }
         Ok(spec)
+    }
+}
+
+/// Says to people why a task never started; what is the platform's own affair stays in its log.
+fn reason_of(error: &DeployError) -> String {
+    match error {
+        DeployError::Runtime(RuntimeError::Rejected { reason, .. }) => reason.clone(),
+        DeployError::Runtime(RuntimeError::NotFound { what }) => format!("{what} isn't there"),
+        DeployError::Missing(missing) => missing.to_string(),
+        DeployError::Store(StoreError::Undecryptable { .. } | StoreError::WrongKey { .. }) => {
+            "env and secrets can't be decrypted".to_owned()
+        }
+        _ => "the platform couldn't start it".to_owned(),
     }
 }
 
@@ -139,13 +172,17 @@ impl Reconciler for TaskRuns {
             Ok(tasks) => tasks,
             Err(error) => return Outcome::failed("tasks", &error),
         };
-        let mut changed = false;
-        for task in tasks {
-            match self.settle(&task).await {
+        // One that waits for its image or fails holds up none of the others.
+        let mut work = futures_util::stream::iter(tasks)
+            .map(|task| async move { (task.id.clone(), self.settle(&task).await) })
+            .buffer_unordered(AT_ONCE);
+        let (mut changed, mut failed) = (false, None);
+        while let Some((id, result)) = work.next().await {
+            match result {
                 Ok(acted) => changed |= acted,
-                Err(error) => return Outcome::failed(task.id.as_str(), &error),
+                Err(error) => failed = Some(Outcome::failed(id.as_str(), &error)),
             }
         }
-        if changed { Outcome::Applied } else { Outcome::Skipped }
+        failed.unwrap_or(if changed { Outcome::Applied } else { Outcome::Skipped })
     }
 }
