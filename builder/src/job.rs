@@ -137,6 +137,7 @@ impl BuildJob {
             .map_err(|_| StoreError::missing("a readable request"))?;
         let manifest = frozen.manifest(&row.placement.environment_name).unwrap_or_default();
         let settings = settings_of(&manifest, &frozen);
+        let tree = tree.parse().map_err(|_| StoreError::missing("a source that can be found"))?;
         let key = build_key(tree, &settings, deployment.env_version);
         Ok(Some(Work { deployment, row, frozen, manifest, settings, key }))
     }

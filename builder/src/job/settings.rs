@@ -1,13 +1,13 @@
 //! From `panda.toml` and flags to what the planner takes, and the key under which a build is known.
 
+use std::collections::BTreeMap;
+
 use panda_domain::manifest::Manifest;
 use panda_domain::request::FrozenRequest;
-use sha2::{Digest, Sha256};
+use panda_domain::source_tree::TreeHash;
 
+use crate::key::{self, BuildInputs};
 use crate::settings::BuildSettings;
-
-/// Changes when planner or Dockerfiles change so that an old image wouldn't be made again.
-const GENERATION: u32 = 1;
 
 /// Returns what file and command line say about the build.
 pub fn settings_of(manifest: &Manifest, frozen: &FrozenRequest) -> BuildSettings {
@@ -25,19 +25,11 @@ pub fn settings_of(manifest: &Manifest, frozen: &FrozenRequest) -> BuildSettings
 
 /// Returns the key of a build: the same source and settings give the same image. Builds that see secrets are only the same
 /// with the same version of the env.
-pub fn build_key(tree: &str, settings: &BuildSettings, env_version: i64) -> String {
-    let settings_json = serde_json::to_string(settings).expect("settings are plain data");
-    let env = if settings.secrets.is_empty() { 0 } else { env_version };
-    let text = format!("{GENERATION}\n{tree}\n{env}\n{settings_json}");
-    format!("{:x}", Hex(&Sha256::digest(text)))
-}
-
-struct Hex<'a>(&'a [u8]);
-
-impl std::fmt::LowerHex for Hex<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
+pub fn build_key(tree: TreeHash, settings: &BuildSettings, env_version: i64) -> String {
+    let version = |name: &String| (name.clone(), env_version.to_string());
+    let secret_versions: BTreeMap<String, String> = settings.secrets.iter().map(version).collect();
+    let base_digests = BTreeMap::new();
+    key::build_key(&BuildInputs { tree, settings, secret_versions: &secret_versions, base_digests: &base_digests })
 }
 
 #[cfg(test)]
@@ -45,12 +37,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_key_follows_source_and_settings_and_the_env_only_when_the_build_sees_it() {
+    fn the_key_follows_the_env_only_when_the_build_sees_it() {
+        let tree: TreeHash = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
         let plain = BuildSettings::default();
-        assert_eq!(build_key("sha256:a", &plain, 1), build_key("sha256:a", &plain, 2));
-        assert_ne!(build_key("sha256:a", &plain, 1), build_key("sha256:b", &plain, 1));
+        assert_eq!(build_key(tree, &plain, 1), build_key(tree, &plain, 2));
         let seeing = BuildSettings { secrets: vec!["TOKEN".into()], ..BuildSettings::default() };
-        assert_ne!(build_key("sha256:a", &seeing, 1), build_key("sha256:a", &seeing, 2));
-        assert_ne!(build_key("sha256:a", &seeing, 1), build_key("sha256:a", &plain, 1));
+        assert_ne!(build_key(tree, &seeing, 1), build_key(tree, &seeing, 2));
+        assert_ne!(build_key(tree, &seeing, 1), build_key(tree, &plain, 1));
     }
 }

@@ -140,6 +140,7 @@ async fn known_image(
 ) -> Result<Option<(Digest, DetectedProcesses)>> {
     match source {
         Source::Upload { tree, .. } => {
+            let Ok(tree) = tree.parse() else { return Ok(None) };
             let key = build_key(tree, &settings_of(manifest, frozen), env_version);
             let Some(build) = tx.known_build(&row.placement.id, &key).await? else { return Ok(None) };
             let detected = build.processes_json.as_deref().and_then(|json| serde_json::from_str(json).ok());
