@@ -81,6 +81,11 @@ impl Addresses {
     ) -> RuntimeResult<Vec<Ipv4Addr>> {
         let key = key.clone();
         self.change(move |book, now| {
+            // Its last app may have gone a moment ago and taken the network along: that is made again, not refused.
+            if !book.knows(&key) {
+                let what = format!("the network of environment `{}`", key.environment);
+                return Err(RuntimeError::NotFound { what });
+            }
             owners.iter().map(|owner| book.give(&key, owner, now)).collect::<Option<Vec<_>>>().ok_or_else(
                 || RuntimeError::Rejected {
                     doing: "choose addresses of instances".to_owned(),

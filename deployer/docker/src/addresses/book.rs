@@ -126,6 +126,11 @@ impl Book {
         }
     }
 
+    /// Tells whether the environment has a subnet now.
+    pub(crate) fn knows(&self, key: &EnvironmentKey) -> bool {
+        self.networks.iter().any(|n| n.key == *key && n.released_ms.is_none())
+    }
+
     fn network(&mut self, key: &EnvironmentKey) -> Option<&mut Network> {
         self.networks.iter_mut().find(|n| n.key == *key && n.released_ms.is_none())
     }
@@ -181,6 +186,16 @@ mod tests {
         book.release_subnet(&a, 10);
         assert_ne!(book.subnet(&b, pool(), 24, &taken, 11).unwrap(), first);
         assert_eq!(book.subnet(&a, pool(), 24, &taken, DAY_MS + 11).unwrap(), first);
+    }
+
+    #[test]
+    fn an_environment_whose_network_is_gone_is_told_from_one_that_is_full() {
+        let (a, b) = keys();
+        let mut book = Book::default();
+        book.subnet(&a, pool(), 29, &[], 0).unwrap();
+        assert!(book.knows(&a) && !book.knows(&b));
+        book.release_subnet(&a, 1);
+        assert!(!book.knows(&a));
     }
 
     #[test]
