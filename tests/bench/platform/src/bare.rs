@@ -62,9 +62,11 @@ async fn read(
     let mut connection = pool.acquire().await.map_err(broken)?;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let now = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
-    let token = sqlx::query(TOKEN).bind(hash).bind(now).fetch_optional(&mut *connection).await.map_err(broken)?;
+    let token =
+        sqlx::query(TOKEN).bind(hash).bind(now).fetch_optional(&mut *connection).await.map_err(broken)?;
     let team: String = token.ok_or(StatusCode::UNAUTHORIZED)?.try_get("team_id").map_err(broken)?;
-    let found = sqlx::query(APP).bind(team).bind(app).fetch_optional(&mut *connection).await.map_err(broken)?;
+    let found =
+        sqlx::query(APP).bind(team).bind(app).fetch_optional(&mut *connection).await.map_err(broken)?;
     let row = found.ok_or(StatusCode::NOT_FOUND)?;
     let text = |name: &str| row.try_get::<Option<String>, _>(name).map_err(broken);
     let number = |name: &str| row.try_get::<i64, _>(name).map_err(broken);

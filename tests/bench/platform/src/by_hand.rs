@@ -43,7 +43,11 @@ impl<'a> Hand<'a> {
         let label = format!("panda.test={}", panda.ground.run);
         panda.docker.call(&["network", "create", "--label", &label, &network])?;
         // A connection of its own for each question: nginx hands old ones to workers that are on their way out.
-        let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).timeout(Duration::from_secs(5)).build()?;
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .pool_max_idle_per_host(0)
+            .timeout(Duration::from_secs(5))
+            .build()?;
         Ok(Self {
             panda,
             nginx: Nginx::start(panda.folder.join("nginx")).await?,
@@ -66,10 +70,13 @@ impl<'a> Hand<'a> {
         let number = |name: &str| config[name].as_i64().unwrap_or_default();
         #[expect(clippy::cast_precision_loss, reason = "a few cores")]
         let cpus = number("NanoCpus") as f64 / 1e9;
-        let mut limits: Vec<String> = ["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--restart", "unless-stopped"]
-            .map(str::to_owned)
-            .to_vec();
-        limits.extend(["--no-healthcheck", "--log-opt", "max-size=10m", "--log-opt", "max-file=5"].map(str::to_owned));
+        let mut limits: Vec<String> =
+            ["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--restart", "unless-stopped"]
+                .map(str::to_owned)
+                .to_vec();
+        limits.extend(
+            ["--no-healthcheck", "--log-opt", "max-size=10m", "--log-opt", "max-file=5"].map(str::to_owned),
+        );
         limits.push(format!("--memory={}", number("Memory")));
         limits.push(format!("--memory-swap={}", number("MemorySwap")));
         limits.push(format!("--cpus={cpus}"));
@@ -88,11 +95,19 @@ impl<'a> Hand<'a> {
     pub(crate) async fn build(&self, folder: &Path) -> anyhow::Result<String> {
         let ground = &self.panda.ground;
         let metadata = self.panda.folder.join("metadata.json");
-        let output = format!("type=image,name={}/bench/by-hand:latest,push=true,oci-mediatypes=true,registry.insecure=true", ground.push);
+        let output = format!(
+            "type=image,name={}/bench/by-hand:latest,push=true,oci-mediatypes=true,registry.insecure=true",
+            ground.push
+        );
         let program = std::env::var_os("PANDA_BENCH_BUILDCTL").context("PANDA_BENCH_BUILDCTL isn't set")?;
         let done = Program::new(program)
             .args(["--addr", &ground.buildkit, "build", "--progress", "plain", "--frontend", "dockerfile.v0"])
-            .args(["--local", &format!("context={}", folder.display()), "--local", &format!("dockerfile={}", folder.display())])
+            .args([
+                "--local",
+                &format!("context={}", folder.display()),
+                "--local",
+                &format!("dockerfile={}", folder.display()),
+            ])
             .args(["--output", &output, "--metadata-file", &metadata.display().to_string()])
             .env("HOME", self.panda.folder.join("home"))
             .run(PATIENCE)
@@ -123,7 +138,8 @@ impl<'a> Hand<'a> {
 
     async fn take_over(&self, new: Vec<String>, since: Instant) -> anyhow::Result<Duration> {
         let format = format!("{{{{(index .NetworkSettings.Networks \"{}\").IPAddress}}}}", self.network);
-        let shown = self.docker(&[&["inspect".to_owned(), "-f".to_owned(), format][..], &new[..]].concat()).await?;
+        let shown =
+            self.docker(&[&["inspect".to_owned(), "-f".to_owned(), format][..], &new[..]].concat()).await?;
         let addresses: Vec<String> = shown.lines().map(|ip| format!("{}:{PORT}", ip.trim())).collect();
         try_join_all(addresses.iter().map(|address| ready(address))).await?;
         let generation = self.generation.get() + 1;

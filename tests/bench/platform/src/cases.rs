@@ -28,7 +28,8 @@ impl<'a> Sources<'a> {
         panda.cli_ok(theirs.path(), &["build", "--eject"]).await?;
         let mut cases = Self { panda, hand, app, ours, theirs, version: 1 };
         let folder = cases.ours.path().to_owned();
-        deploy(panda, &cases.app, &folder, &["--replicas", "3"], |_, body| body.contains("hello from v1 ")).await?;
+        deploy(panda, &cases.app, &folder, &["--replicas", "3"], |_, body| body.contains("hello from v1 "))
+            .await?;
         hand.same_limits_as(&cases.app.name)?;
         // Both have built once: what is measured is the change.
         cases.by_hand_changed().await?;
@@ -51,7 +52,8 @@ impl<'a> Sources<'a> {
 
     async fn panda_changed(&mut self, pair: &mut Pair) -> anyhow::Result<()> {
         let word = change(&self.ours, &mut self.version)?;
-        let took = deploy(self.panda, &self.app, self.ours.path(), &[], |_, body| body.contains(&word)).await?;
+        let took =
+            deploy(self.panda, &self.app, self.ours.path(), &[], |_, body| body.contains(&word)).await?;
         pair.ours(took);
         pair.phases.push(phases(self.panda, &self.app).await?);
         Ok(())
@@ -141,7 +143,10 @@ impl<'a> Images<'a> {
     async fn panda_deploy(&mut self, pair: &mut Pair) -> anyhow::Result<()> {
         let tag = flip(&mut self.ours_new);
         let image = reference(self.panda, tag);
-        let took = deploy(self.panda, &self.app, self.folder.path(), &["--image", &image], |_, body| body.trim() == tag).await?;
+        let took = deploy(self.panda, &self.app, self.folder.path(), &["--image", &image], |_, body| {
+            body.trim() == tag
+        })
+        .await?;
         pair.ours(took);
         pair.phases.push(phases(self.panda, &self.app).await?);
         Ok(())
@@ -165,7 +170,8 @@ impl<'a> Images<'a> {
     async fn panda_back(&mut self, pair: &mut Pair) -> anyhow::Result<()> {
         let tag = flip(&mut self.ours_new);
         let arguments = ["rollback", "-a", &self.app.name];
-        let took = timed(self.panda, &self.app, self.folder.path(), &arguments, |_, body| body.trim() == tag).await?;
+        let took = timed(self.panda, &self.app, self.folder.path(), &arguments, |_, body| body.trim() == tag)
+            .await?;
         pair.ours(took);
         pair.phases.push(phases(self.panda, &self.app).await?);
         Ok(())
@@ -230,7 +236,10 @@ async fn phases(panda: &Installation, app: &App<'_>) -> anyhow::Result<Value> {
     let deployment = page["items"][0].take();
     let id = deployment["id"].as_str().unwrap_or_default();
     let events = panda.api().text(&app.path(&format!("/deployments/{id}/events"))).await?;
-    let data = events.lines().filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data:")?).ok());
+    let data =
+        events.lines().filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data:")?).ok());
     let steps: Vec<Value> = data.filter(|event| event.get("elapsed_ms").is_some()).collect();
-    Ok(serde_json::json!({ "created_at": deployment["created_at"], "finished_at": deployment["finished_at"], "steps": steps }))
+    Ok(
+        serde_json::json!({ "created_at": deployment["created_at"], "finished_at": deployment["finished_at"], "steps": steps }),
+    )
 }

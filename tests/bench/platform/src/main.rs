@@ -56,7 +56,11 @@ struct RunArgs {
     #[arg(long, value_delimiter = ',', default_value = "0,100,1000")]
     apps: Vec<usize>,
     /// Parts to run.
-    #[arg(long, value_delimiter = ',', default_value = "change,unchanged,image,rollback,reads,startup,memory")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "change,unchanged,image,rollback,reads,startup,memory"
+    )]
     only: Vec<String>,
     /// Where the JSON and the table go.
     #[arg(long, default_value = "target/bench/platform.json")]
@@ -72,11 +76,13 @@ fn main() -> anyhow::Result<()> {
 }
 
 async fn run(args: &RunArgs) -> anyhow::Result<()> {
-    let ground = Ground::or_skip("panda-bench").context("the surroundings aren't set up: run `make bench`")?;
+    let ground =
+        Ground::or_skip("panda-bench").context("the surroundings aren't set up: run `make bench`")?;
     let wants = |part: &str| args.only.iter().any(|wanted| wanted == part);
     let mut report = report::Report::begin();
     if ["change", "unchanged", "image", "rollback", "reads", "startup"].into_iter().any(wants) {
-        let quiet = [("PANDA_LOG__FILTER".to_owned(), "info,panda_platform_api::http::frame=warn".to_owned())];
+        let quiet =
+            [("PANDA_LOG__FILTER".to_owned(), "info,panda_platform_api::http::frame=warn".to_owned())];
         let options = Options { settings: quiet.to_vec(), ..Options::default() };
         let panda = Installation::start_with(&ground, options).await?;
         let outcome = measure(&panda, args, &wants, &mut report).await;

@@ -27,7 +27,11 @@ pub(crate) async fn run(ground: &Ground, counts: &[usize]) -> anyhow::Result<Vec
     let (mut made, mut looks) = (0, Vec::new());
     for &count in counts {
         let begun = Instant::now();
-        stream::iter(made..count).map(|number| make(&panda, number)).buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await?;
+        stream::iter(made..count)
+            .map(|number| make(&panda, number))
+            .buffer_unordered(AT_ONCE)
+            .try_collect::<Vec<()>>()
+            .await?;
         made = made.max(count);
         eprintln!("memory: {count} apps after {} s", begun.elapsed().as_secs());
         // Restarted, so that what making them took isn't counted; what stays is what apps cost.
@@ -36,7 +40,11 @@ pub(crate) async fn run(ground: &Ground, counts: &[usize]) -> anyhow::Result<Vec
         panda.start_edge().await?;
         panda.start_server().await?;
         tokio::time::sleep(REST).await;
-        let look = Look { apps: count, server_kib: resident(&panda, "panda-server")?, edge_kib: resident(&panda, "panda-edge")? };
+        let look = Look {
+            apps: count,
+            server_kib: resident(&panda, "panda-server")?,
+            edge_kib: resident(&panda, "panda-edge")?,
+        };
         eprintln!("memory: {look:?}");
         looks.push(look);
     }
@@ -74,7 +82,10 @@ fn resident(panda: &Installation, name: &str) -> anyhow::Result<u64> {
         let program = command.split('\0').next().unwrap_or_default();
         if program.ends_with(name) && command.contains(&folder) {
             let status = fs::read_to_string(path.join("status"))?;
-            let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("the process has no memory")?;
+            let line = status
+                .lines()
+                .find(|line| line.starts_with("VmRSS:"))
+                .context("the process has no memory")?;
             return Ok(line.split_whitespace().nth(1).context("no figure")?.parse()?);
         }
     }

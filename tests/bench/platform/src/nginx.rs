@@ -23,11 +23,15 @@ impl Nginx {
         fs::create_dir_all(&folder)?;
         let listen = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         fs::write(folder.join("nginx.conf"), configuration(listen, 0, &[]))?;
-        let daemon = program(&folder).args(["-g", "daemon off;"]).start("nginx", &folder.join("nginx.log"))?;
+        let daemon =
+            program(&folder).args(["-g", "daemon off;"]).start("nginx", &folder.join("nginx.log"))?;
         let begun = Instant::now();
         while tokio::net::TcpStream::connect(listen).await.is_err() {
             let log = daemon.log();
-            anyhow::ensure!(daemon.ended().is_none() && begun.elapsed() < Duration::from_secs(10), "nginx doesn't listen: {log}");
+            anyhow::ensure!(
+                daemon.ended().is_none() && begun.elapsed() < Duration::from_secs(10),
+                "nginx doesn't listen: {log}"
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Ok(Self { folder, listen, _daemon: daemon })

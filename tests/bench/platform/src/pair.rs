@@ -38,7 +38,8 @@ impl Pair {
 
     /// The median of each round's own ratio: what disturbs a round disturbs both of its sides.
     pub(crate) fn paired_ratio(&self) -> f64 {
-        let ratios: Vec<f64> = self.ours_ms.iter().zip(&self.theirs_ms).map(|(ours, theirs)| ours / theirs).collect();
+        let ratios: Vec<f64> =
+            self.ours_ms.iter().zip(&self.theirs_ms).map(|(ours, theirs)| ours / theirs).collect();
         median(&ratios)
     }
 }
@@ -63,7 +64,11 @@ pub(crate) fn quantile(samples: &[f64], share: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else { return f64::NAN };
     #[expect(clippy::cast_precision_loss, reason = "there are few samples")]
     let place = share * last as f64;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and the last index")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "between 0 and the last index"
+    )]
     let (below, above) = (place.floor() as usize, place.ceil() as usize);
     sorted[below] + (sorted[above] - sorted[below]) * place.fract()
 }

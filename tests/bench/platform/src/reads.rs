@@ -83,7 +83,10 @@ async fn start_bare(panda: &Installation) -> anyhow::Result<(String, Daemon)> {
     let begun = Instant::now();
     while tokio::net::TcpStream::connect(listen).await.is_err() {
         let log = daemon.log();
-        anyhow::ensure!(daemon.ended().is_none() && begun.elapsed() < Duration::from_secs(20), "the bare handler doesn't listen: {log}");
+        anyhow::ensure!(
+            daemon.ended().is_none() && begun.elapsed() < Duration::from_secs(20),
+            "the bare handler doesn't listen: {log}"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok((format!("http://{listen}"), daemon))
@@ -100,7 +103,9 @@ async fn load(url: &str, token: &str, seconds: u64) -> anyhow::Result<(f64, f64)
     anyhow::ensure!(!done.stdout.contains("Non-2xx"), "not every answer was a success: {}", done.stdout);
     let after = |word: &str| {
         let line = done.stdout.lines().find(|line| line.trim_start().starts_with(word));
-        line.and_then(|line| line.split_whitespace().nth(1)).map(str::to_owned).with_context(|| format!("wrk said no `{word}`"))
+        line.and_then(|line| line.split_whitespace().nth(1))
+            .map(str::to_owned)
+            .with_context(|| format!("wrk said no `{word}`"))
     };
     Ok((after("Requests/sec:")?.parse()?, in_ms(&after("99%")?)?))
 }

@@ -33,7 +33,9 @@ struct Machine {
 impl Report {
     pub(crate) fn begin() -> Self {
         let about = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let model = about.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|(_, name)| name.to_owned()));
+        let model = about.lines().find_map(|line| {
+            line.strip_prefix("model name")?.split_once(": ").map(|(_, name)| name.to_owned())
+        });
         let machine = Machine {
             processor: model.unwrap_or_default(),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
@@ -59,7 +61,9 @@ impl Report {
             machine.processor, machine.cores, machine.kernel, machine.load_before, machine.load_after
         );
         if !self.pairs.is_empty() {
-            println!("| what | rounds | panda, ms (p95) | by hand, ms (p95) | ratio of medians | median of ratios | wanted |");
+            println!(
+                "| what | rounds | panda, ms (p95) | by hand, ms (p95) | ratio of medians | median of ratios | wanted |"
+            );
             println!("|---|--:|--:|--:|--:|--:|--:|");
         }
         for pair in &self.pairs {
@@ -76,11 +80,22 @@ impl Report {
             );
         }
         if let Some(reads) = &self.reads {
-            let side = |side: &crate::reads::Side| format!("{:.0} a second, p99 {:.1} ms", median(&side.per_second), median(&side.p99_ms));
-            println!("\nreading one app: panda {}; bare handler {}; ratio {:.2} (wanted ≥ 0.8)", side(&reads.ours), side(&reads.bare), reads.ratio());
+            let side = |side: &crate::reads::Side| {
+                format!("{:.0} a second, p99 {:.1} ms", median(&side.per_second), median(&side.p99_ms))
+            };
+            println!(
+                "\nreading one app: panda {}; bare handler {}; ratio {:.2} (wanted ≥ 0.8)",
+                side(&reads.ours),
+                side(&reads.bare),
+                reads.ratio()
+            );
         }
         if !self.startup_ms.is_empty() {
-            println!("\n`panda --help`: {:.1} ms, p95 {:.1} ms (wanted ≤ 20)", median(&self.startup_ms), quantile(&self.startup_ms, 0.95));
+            println!(
+                "\n`panda --help`: {:.1} ms, p95 {:.1} ms (wanted ≤ 20)",
+                median(&self.startup_ms),
+                quantile(&self.startup_ms, 0.95)
+            );
         }
         self.print_memory();
     }
@@ -90,11 +105,18 @@ impl Report {
         println!("\n| apps | server, MiB | edge, MiB | both, MiB | kB an app |\n|--:|--:|--:|--:|--:|");
         for look in &self.memory {
             #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-            let (server, edge, apps) = (look.server_kib as f64, look.edge_kib as f64, (look.apps - first.apps) as f64);
+            let (server, edge, apps) =
+                (look.server_kib as f64, look.edge_kib as f64, (look.apps - first.apps) as f64);
             #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
             let more = server + edge - (first.server_kib + first.edge_kib) as f64;
             let each = if apps > 0.0 { format!("{:.1}", more * 1.024 / apps) } else { "–".to_owned() };
-            println!("| {} | {:.1} | {:.1} | {:.1} | {each} |", look.apps, server / 1024.0, edge / 1024.0, (server + edge) / 1024.0);
+            println!(
+                "| {} | {:.1} | {:.1} | {:.1} | {each} |",
+                look.apps,
+                server / 1024.0,
+                edge / 1024.0,
+                (server + edge) / 1024.0
+            );
         }
         println!("(wanted: ≤ 60 MiB idle, ≤ 15 kB an app)");
     }
