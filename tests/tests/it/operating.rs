@@ -82,6 +82,7 @@ fn a_taken_port_stops_an_installation_before_anything_is_made() {
         assert!(done.stderr.contains(&expected) && done.stderr.contains("--api-port"), "{}", done.stderr);
         assert_eq!(host.containers()?, Vec::<String>::new());
         assert!(!host.data.exists());
+        assert!(!host.data.with_file_name("server.toml").exists());
         drop(holder);
         Ok(())
     });

@@ -1,6 +1,6 @@
 //! The configuration file: checking, showing, and writing it at the first installation.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -47,9 +47,42 @@ pub(super) fn run(config: &Config, command: &ConfigCommand) -> ExitCode {
 /// A setting's place and what it is to be.
 pub(super) type Setting = (&'static [&'static str], Value);
 
-/// Writes settings into the file, leaving all others as they are. Returns false if nothing had to change.
-/// Comments are lost where something changes, so the file before is kept as `.bak`.
-pub(super) fn put(file: &Path, settings: Vec<Setting>) -> Result<bool> {
+/// A changed configuration beside the one in force, to be looked at before it is kept. Gone when dropped.
+#[derive(Debug)]
+pub(super) struct Draft {
+    file: PathBuf,
+    /// Where it lies; the file itself if nothing had to change.
+    pub(super) path: PathBuf,
+    before: Option<String>,
+}
+
+impl Draft {
+    /// Puts it in the file's place. Returns false if nothing had to change. Comments are lost where something changes,
+    /// so the file before is kept as `.bak`.
+    pub(super) fn keep(self) -> Result<bool> {
+        if self.path == self.file {
+            return Ok(false);
+        }
+        if let Some(before) = &self.before {
+            write_whole(&self.file.with_extension("toml.bak"), before)?;
+        }
+        std::fs::rename(&self.path, &self.file)
+            .with_context(|| format!("write `{}`", self.file.display()))?;
+        Ok(true)
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if self.path != self.file {
+            // Kept by now, or not wanted: either way there may be nothing to remove.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Drafts settings for the file, leaving all others as they are.
+pub(super) fn draft(file: &Path, settings: Vec<Setting>) -> Result<Draft> {
     let before = match std::fs::read_to_string(file) {
         Ok(text) => Some(text),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
@@ -62,18 +95,16 @@ pub(super) fn put(file: &Path, settings: Vec<Setting>) -> Result<bool> {
         set(&mut changed, path, value);
     }
     if before.is_some() && changed == parsed {
-        return Ok(false);
+        return Ok(Draft { file: file.to_owned(), path: file.to_owned(), before });
     }
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder).with_context(|| format!("make the folder `{}`", folder.display()))?;
     }
-    if let Some(before) = before {
-        write_whole(&file.with_extension("toml.bak"), &before)?;
-    }
     let head = "# panda-server's configuration. `panda-server config show` lists every setting with its value;\n\
                 # PANDA_SECTION__KEY in the environment overrides one. `panda-server config check` names mistakes.\n\n";
-    write_whole(file, &format!("{head}{}", toml::to_string(&changed).expect("a table is TOML")))?;
-    Ok(true)
+    let path = file.with_extension("toml.draft");
+    write_whole(&path, &format!("{head}{}", toml::to_string(&changed).expect("a table is TOML")))?;
+    Ok(Draft { file: file.to_owned(), path, before })
 }
 
 fn set(table: &mut Table, path: &[&str], value: Value) {
@@ -94,6 +125,20 @@ fn set(table: &mut Table, path: &[&str], value: Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn put(file: &Path, settings: Vec<Setting>) -> Result<bool> {
+        draft(file, settings)?.keep()
+    }
+
+    #[test]
+    fn a_draft_that_is_not_kept_leaves_the_file_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("server.toml");
+        let draft = draft(&file, vec![(&["edge", "https_port"][..], Value::Integer(8443))]).unwrap();
+        assert_eq!(Config::load(Some(&draft.path), None, None).unwrap().edge.https_port, 8443);
+        drop(draft);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
 
     #[test]
     fn settings_are_written_once_and_others_stay() {

@@ -8,7 +8,7 @@ use clap::Args;
 use panda_docker::platform::{Component, Ensured, PlatformHost};
 use toml::Value;
 
-use super::config_file::{self, Setting};
+use super::config_file::{self, Draft, Setting};
 use super::{Failure, Outcome, claim_token, load, ports, say, upgrade};
 use crate::config::{Config, DEFAULT_FILE, check};
 use crate::platform_containers::{Installation, Layout, public_address};
@@ -85,8 +85,9 @@ pub(crate) struct InstallArgs {
 /// Carries it out.
 pub(super) async fn run(file: Option<&Path>, data_dir: Option<PathBuf>, args: InstallArgs) -> Outcome {
     let file = file.unwrap_or(Path::new(DEFAULT_FILE));
-    write_config(file, data_dir.as_deref(), &args)?;
-    let config = load(Some(file), None)?;
+    // Looked at before anything is kept: what can't be installed leaves the configuration as it was.
+    let draft = draft_config(file, data_dir.as_deref(), &args)?;
+    let config = load(Some(&draft.path), None)?;
     if let Some(finding) = check(&config).into_iter().find(|finding| finding.fatal) {
         return Err(Failure::new(format!("{}: {}", finding.setting, finding.problem), finding.fix));
     }
@@ -99,14 +100,18 @@ pub(super) async fn run(file: Option<&Path>, data_dir: Option<PathBuf>, args: In
     })?;
     let layout = Layout { config: &config, installation: &installation };
     ports::check(&ports::wanted(&config)?, &held_by_us(&host, &layout).await?)?;
+    let fix = format!("run this as root; is `{}` the right file?", file.display());
+    if draft.keep().map_err(|error| Failure::of(error, fix))? {
+        say(&format!("configuration: {} written", file.display()));
+    }
     layout.prepare().map_err(|error| Failure::of(error, "run this as root, on a disk with room"))?;
     installation.save(&config.data_dir).map_err(|error| Failure::of(error, "run this as root"))?;
     start_all(&host, &layout, Duration::from_secs(args.wait)).await?;
     finish(&config, &installation).await
 }
 
-/// Writes what was given; at the first run also what is chosen by the machine.
-fn write_config(file: &Path, data_dir: Option<&Path>, args: &InstallArgs) -> Outcome {
+/// Drafts what was given; at the first run also what is chosen by the machine.
+fn draft_config(file: &Path, data_dir: Option<&Path>, args: &InstallArgs) -> Outcome<Draft> {
     let mut settings: Vec<Setting> = Vec::new();
     let text = |text: &str| Value::String(text.to_owned());
     let number = |port: u16| Value::Integer(i64::from(port));
@@ -147,10 +152,7 @@ fn write_config(file: &Path, data_dir: Option<&Path>, args: &InstallArgs) -> Out
         settings.push((&["builder", "memory_mib"], Value::Integer(i64::try_from(mib).unwrap_or(i64::MAX))));
     }
     let fix = format!("run this as root; is `{}` the right file?", file.display());
-    if config_file::put(file, settings).map_err(|error| Failure::of(error, fix))? {
-        say(&format!("configuration: {} written", file.display()));
-    }
-    Ok(())
+    config_file::draft(file, settings).map_err(|error| Failure::of(error, fix))
 }
 
 fn default_domain() -> String {

@@ -55,12 +55,26 @@ fn installation_id(config: &Config) -> Option<String> {
     Some(note.get("installation")?.as_str()?.to_owned())
 }
 
+/// In a container the folder itself is a mount and can only be emptied.
 fn remove_folder(folder: &Path) -> Outcome {
-    match std::fs::remove_dir_all(folder) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => {
+    let empty = || -> std::io::Result<()> {
+        for entry in std::fs::read_dir(folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                std::fs::remove_dir_all(entry.path())?;
+            } else {
+                std::fs::remove_file(entry.path())?;
+            }
+        }
+        match std::fs::remove_dir(folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::ResourceBusy => Err(error),
+            _ => Ok(()),
+        }
+    };
+    match empty() {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(Failure::of(error, format!("run this as root; what is left lies in {}", folder.display())))
         }
+        _ => Ok(()),
     }
 }
