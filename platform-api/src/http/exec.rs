@@ -14,7 +14,8 @@ use panda_domain::team::Permission;
 use serde::Deserialize;
 use serde_json::json;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::sync::mpsc;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -30,6 +31,8 @@ use crate::error::{Error, InField, Result};
 const GREETING: Duration = Duration::from_secs(10);
 /// How often it is asked whether the login still holds: a revoked one loses its terminal within five seconds.
 const RECHECK: Duration = Duration::from_secs(4);
+/// Messages of input that wait for a command that doesn't read; the client waits for the rest.
+const INPUT_MESSAGES: usize = 16;
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new().routes(routes!(exec)).routes(routes!(attach))
@@ -142,15 +145,24 @@ async fn talk(
 
 async fn carry(
     socket: &mut WebSocket,
-    mut session: ExecSession,
+    session: ExecSession,
     platform: &Shared,
     principal: &Principal,
     app: &AppName,
 ) -> Option<serde_json::Value> {
+    let ExecSession { mut output, input: mut stdin, resize, exit, .. } = session;
     let mut recheck = tokio::time::interval(RECHECK);
+    // Input goes its own way: a command that reads none, or waits until its output is taken, must hold up nothing else.
+    let (typed, mut waiting) = mpsc::channel(INPUT_MESSAGES);
+    let mut writing = std::pin::pin!(async {
+        while let Some(message) = waiting.recv().await {
+            input(&mut stdin, &resize, message).await;
+        }
+    });
     loop {
         tokio::select! {
-            chunk = session.output.next() => match chunk {
+            () = &mut writing => break,
+            chunk = output.next() => match chunk {
                 Some(Ok((stream, bytes))) => {
                     if socket.send(Message::Binary(framed(stream, &bytes))).await.is_err() {
                         return None;
@@ -159,8 +171,8 @@ async fn carry(
                 Some(Err(_)) => return Some(json!({ "problem": Error::unavailable("the session was cut").to_problem(None) })),
                 None => break,
             },
-            message = socket.recv() => match message {
-                Some(Ok(message)) => input(&mut session, message).await,
+            message = socket.recv(), if typed.capacity() > 0 => match message {
+                Some(Ok(message)) => drop(typed.try_send(message)),
                 Some(Err(_)) | None => return None,
             },
             _ = recheck.tick() => if principal.still_may(&platform.store, Permission::Deploy, Some(app)).await.is_ok_and(|holds| !holds) {
@@ -171,7 +183,7 @@ async fn carry(
             }
         }
     }
-    match session.exit.await {
+    match exit.await {
         Ok(code) => Some(json!({ "exit": code })),
         Err(_) => {
             Some(json!({ "problem": Error::unavailable("the exit code can't be had").to_problem(None) }))
@@ -197,17 +209,21 @@ struct Control {
     eof: bool,
 }
 
-async fn input(session: &mut ExecSession, message: Message) {
+async fn input(
+    stdin: &mut (impl AsyncWrite + Unpin + ?Sized),
+    resize: &mpsc::Sender<ExecSize>,
+    message: Message,
+) {
     match message {
         // A command that no longer reads must not end the session: its output is still wanted.
-        Message::Binary(bytes) => drop(session.input.write_all(&bytes).await),
+        Message::Binary(bytes) => drop(stdin.write_all(&bytes).await),
         Message::Text(text) => {
             let Ok(control) = serde_json::from_str::<Control>(&text) else { return };
             if let Some((columns, rows)) = control.resize {
-                let _ = session.resize.try_send(ExecSize { columns, rows });
+                let _ = resize.try_send(ExecSize { columns, rows });
             }
             if control.eof {
-                let _ = session.input.shutdown().await;
+                let _ = stdin.shutdown().await;
             }
         }
         _ => {}
