@@ -1,14 +1,17 @@
 //! The deadline reconciler: a deployment that waits or builds for too long ends (P1), whatever has died meanwhile.
 //!
-//! The rollout has its own deadlines in [`crate::plan`].
+//! The rollout has its own deadlines in [`crate::plan`]; those that it can't keep are kept here, a little later.
 
 use async_trait::async_trait;
 use panda_domain::deployment::{DeploymentState, PhaseDeadlines};
 use panda_domain::failure::{Failure, FailureCode};
 use panda_jobs::{Outcome, Reconciler};
-use panda_store::{DeploymentRow, Store};
+use panda_store::{DeploymentRow, Store, StoreError};
 
 use crate::error::DeployError;
+
+/// How much later than the rollout itself this ends a rollout, seconds.
+const LATE_S: i64 = 30;
 
 /// Ends deployments whose time is over.
 pub struct Deadlines {
@@ -26,16 +29,57 @@ impl Deadlines {
         let active = self.store.read().await?.active_deployments().await?;
         let mut ended = 0;
         for deployment in active {
-            if let Some(failure) = self.overdue(&deployment) {
-                let mut tx = self.store.begin().await?;
-                tx.request_cancel(&deployment.team, &deployment.id).await?;
-                tx.advance_deployment(&deployment, DeploymentState::TimedOut { failure }).await?;
-                tx.wake();
-                tx.commit().await?;
-                ended += 1;
+            let failure = match self.overdue(&deployment) {
+                Some(failure) => Some(failure),
+                None => self.stuck(&deployment).await?,
+            };
+            if let Some(failure) = failure {
+                match self.end(&deployment, failure).await {
+                    Ok(()) => ended += 1,
+                    // It went on meanwhile.
+                    Err(DeployError::Store(StoreError::Stale { .. })) => {}
+                    Err(error) => return Err(error),
+                }
             }
         }
         Ok(ended)
+    }
+
+    async fn end(&self, deployment: &DeploymentRow, failure: Failure) -> Result<(), DeployError> {
+        let mut tx = self.store.begin().await?;
+        tx.lock_placement(&deployment.team, &deployment.placement).await?;
+        if tx.has_switched(deployment).await? {
+            return Ok(());
+        }
+        tx.request_cancel(&deployment.team, &deployment.id).await?;
+        tx.advance_deployment(deployment, DeploymentState::TimedOut { failure }).await?;
+        tx.step_back(deployment).await?;
+        tx.wake();
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// A rollout ends itself, with a better reason; this is for one that can't be looked at: the runtime is away, or the
+    /// env can't be decrypted.
+    async fn stuck(&self, deployment: &DeploymentRow) -> Result<Option<Failure>, DeployError> {
+        let Some(release) = &deployment.release else { return Ok(None) };
+        let Some(release) = self.store.read().await?.release_by_id(release).await? else { return Ok(None) };
+        let limit_s = match deployment.state {
+            DeploymentState::Releasing => release.config.release_timeout_s,
+            DeploymentState::Rolling => release.config.rollout_timeout_s,
+            _ => return Ok(None),
+        };
+        if self.spent_ms(deployment) < (i64::from(limit_s) + LATE_S) * 1000 {
+            return Ok(None);
+        }
+        let cause = format!("the platform couldn't finish the rollout within {limit_s} s");
+        let fix =
+            "`panda doctor` tells whether the runtime answers and the secrets can be read; then deploy again";
+        Ok(Some(Failure::new(FailureCode::P501, cause, fix)))
+    }
+
+    fn spent_ms(&self, deployment: &DeploymentRow) -> i64 {
+        self.store.clock().now_ms() - deployment.phase_started_at.as_millisecond()
     }
 
     fn overdue(&self, deployment: &DeploymentRow) -> Option<Failure> {
@@ -43,7 +87,7 @@ impl Deadlines {
             return None;
         }
         let limit = deployment.state.deadline(&self.deadlines)?;
-        let spent = self.store.clock().now_ms() - deployment.phase_started_at.as_millisecond();
+        let spent = self.spent_ms(deployment);
         if u128::from(spent.unsigned_abs()) < limit.as_millis() || spent < 0 {
             return None;
         }

@@ -221,6 +221,7 @@ fn all_ready(situation: &Situation<'_>) -> bool {
 fn trouble_while_rolling(situation: &Situation<'_>) -> Option<Trouble> {
     situation.processes.iter().find_map(|process| {
         of_target(situation, &process.name)
+            .filter(|i| i.state != InstanceState::Draining)
             .find(|i| is_hopeless(i, process.startup, situation.now))
             .map(|instance| Trouble { process: process.name.clone(), instance: Some(instance.clone()) })
     })
@@ -239,7 +240,8 @@ fn is_hopeless(instance: &ObservedInstance, startup: Duration, now: Timestamp) -
 /// has ended since it went live. Instances that merely start again after the host did are no trouble.
 fn trouble_after_live(situation: &Situation<'_>, live_at: Timestamp) -> Option<Trouble> {
     situation.processes.iter().filter(|p| p.replicas > 0).find_map(|process| {
-        let instances: Vec<_> = of_target(situation, &process.name).collect();
+        let stays = |i: &&ObservedInstance| i.state != InstanceState::Draining;
+        let instances: Vec<_> = of_target(situation, &process.name).filter(stays).collect();
         let died = |i: &&ObservedInstance| {
             let by_itself = i.last_exit.as_ref().is_some_and(|exit| exit.at.is_none_or(|at| at >= live_at));
             by_itself || matches!(i.state, InstanceState::Crashing | InstanceState::Oom)

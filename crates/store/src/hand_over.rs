@@ -1,6 +1,7 @@
 //! From a build to a rollout, in one transaction: the release, the pointer to it, the generation, the state.
 
-use panda_domain::deployment::{CancelReason, DeploymentState};
+use panda_domain::deployment::{CancelReason, DeploymentState, Trigger};
+use panda_domain::ids::ReleaseId;
 
 use crate::deployments::DeploymentRow;
 use crate::error::{Result, StoreError};
@@ -28,21 +29,91 @@ impl Tx {
         self.point_at(deployment, release, revision).await
     }
 
+    /// Points the routes of a rolling deployment's placement at it. `Stale` if it isn't rolling any more: who canceled or
+    /// overtook it has moved the pointers elsewhere.
+    pub async fn switch_to(
+        &mut self,
+        deployment: &DeploymentRow,
+        release: &ReleaseId,
+        revision: u32,
+    ) -> Result<()> {
+        self.lock_placement(&deployment.team, &deployment.placement).await?;
+        let now = self.deployment_by_id(&deployment.id).await?;
+        if now.is_none_or(|now| now.state != DeploymentState::Rolling) {
+            return Err(stale(deployment));
+        }
+        self.set_last_good(&deployment.placement, release, revision).await
+    }
+
+    /// Cancels a deployment and points back to what serves. `None` if it serves already: then it is as good as live.
+    pub async fn call_off(
+        &mut self,
+        deployment: &DeploymentRow,
+        reason: CancelReason,
+    ) -> Result<Option<DeploymentRow>> {
+        self.lock_placement(&deployment.team, &deployment.placement).await?;
+        if self.has_switched(deployment).await? {
+            return Ok(None);
+        }
+        self.request_cancel(&deployment.team, &deployment.id).await?;
+        let ended = self.advance_deployment(deployment, DeploymentState::Canceled { reason }).await?;
+        self.step_back(deployment).await?;
+        Ok(Some(ended))
+    }
+
+    /// Points back to what serves, when a deployment had moved the pointer already.
+    pub async fn step_back(&mut self, deployment: &DeploymentRow) -> Result<()> {
+        let id = &deployment.placement;
+        let Some(row) = self.placement_by_id(id).await? else { return Ok(()) };
+        if deployment.release.is_none() || deployment.release != row.placement.desired_release {
+            return Ok(());
+        }
+        match &row.placement.last_good_release {
+            Some(release) => drop(self.set_desired(id, release, row.last_good_revision).await?),
+            None => drop(self.clear_desired(id).await?),
+        }
+        Ok(())
+    }
+
+    /// Tells whether the routes point at what a deployment rolls, so that only the word `live` is missing.
+    pub async fn has_switched(&mut self, deployment: &DeploymentRow) -> Result<bool> {
+        let row = self.placement_by_id(&deployment.placement).await?;
+        Ok(deployment.state == DeploymentState::Rolling
+            && row.is_some_and(|row| {
+                row.placement.desired_release == deployment.release
+                    && row.placement.last_good_release == deployment.release
+                    && row.last_good_revision == row.desired_revision
+            }))
+    }
+
     async fn overtake_older(&mut self, deployment: &DeploymentRow) -> Result<()> {
+        self.lock_placement(&deployment.team, &deployment.placement).await?;
         let now = self.deployment_by_id(&deployment.id).await?;
         if now.is_none_or(|now| now.state != deployment.state) {
-            return Err(StoreError::Stale { what: format!("deployment `{}`", deployment.id) });
+            return Err(stale(deployment));
         }
-        for older in self.active_deployment_of(&deployment.placement).await? {
-            if older.id < deployment.id {
-                self.request_cancel(&older.team, &older.id).await?;
-                self.advance_deployment(
-                    &older,
-                    DeploymentState::Canceled { reason: CancelReason::Overtaken },
-                )
-                .await?;
+        for other in self.active_deployment_of(&deployment.placement).await? {
+            let rolls = matches!(other.state, DeploymentState::Releasing | DeploymentState::Rolling);
+            // What the platform does by itself is no reason to throw away what a person is waiting for.
+            let older = other.sequence < deployment.sequence && deployment.trigger != Trigger::AutoRollback;
+            if other.id != deployment.id && (rolls || older) {
+                self.overtake(&other).await?;
             }
         }
+        Ok(())
+    }
+
+    async fn overtake(&mut self, other: &DeploymentRow) -> Result<()> {
+        if self.has_switched(other).await? {
+            if let Some(live) = self.live_deployment(&other.placement).await? {
+                self.advance_deployment(&live, DeploymentState::Superseded).await?;
+            }
+            self.advance_deployment(other, DeploymentState::Live).await?;
+            return Ok(());
+        }
+        self.request_cancel(&other.team, &other.id).await?;
+        let reason = CancelReason::Overtaken;
+        self.advance_deployment(other, DeploymentState::Canceled { reason }).await?;
         Ok(())
     }
 
@@ -59,4 +130,8 @@ impl Tx {
         self.wake();
         Ok(())
     }
+}
+
+fn stale(deployment: &DeploymentRow) -> StoreError {
+    StoreError::Stale { what: format!("deployment `{}`", deployment.id) }
 }

@@ -238,8 +238,9 @@ impl Tx {
         found(self.sql("placements", sql).bind(id).bind(now).changed().await?, id)
     }
 
-    /// Makes sure that this transaction alone gives the next number in a placement.
-    pub(crate) async fn lock_placement(&mut self, team: &TeamId, id: &PlacementId) -> Result<()> {
+    /// Makes sure that this transaction alone gives the next number, or moves the pointers, in a placement. Taken before the
+    /// placement's deployments are written, so that two who want both never wait for each other.
+    pub async fn lock_placement(&mut self, team: &TeamId, id: &PlacementId) -> Result<()> {
         let sql = "update placements set generation = generation where id = $1 and team_id = $2";
         found(self.sql("placements", sql).bind(id).bind(team).changed().await?, id)
     }

@@ -9,11 +9,9 @@ use panda_domain::ids::{EnvironmentId, PlacementId, ReleaseId, TeamId};
 use panda_domain::names::AppName;
 use panda_domain::release::ReleaseConfig;
 
-use crate::deployments::DeploymentRow;
 use crate::domains::DomainRow;
 use crate::error::{Result, StoreError};
 use crate::placements::PlacementRow;
-use crate::releases::ReleaseRow;
 use crate::tx::Tx;
 
 /// A placement with what its routes need.
@@ -101,28 +99,6 @@ impl Tx {
         Ok(rows)
     }
 
-    /// Returns the release to go back to when `live` fails: the newest one that was live before it and isn't a copy of it.
-    pub async fn release_before(&mut self, live: &DeploymentRow) -> Result<Option<ReleaseRow>> {
-        let Some(now) = &live.release else { return Ok(None) };
-        let now = self.release_by_id(now).await?.ok_or_else(|| StoreError::missing("the live release"))?;
-        let sql =
-            "select release_id from deployments where placement_id = $1 and id < $2 and live_at is not null
-            and release_id is not null order by id desc limit 20";
-        let before = self.sql("deployments", sql).bind(&live.placement).bind(&live.id);
-        for id in before.list(|row| row.parse::<ReleaseId>("release_id")).await? {
-            let Some(release) = self.release_by_id(&id).await? else { continue };
-            let same_run = (release.image == now.image
-                && release.config == now.config
-                && release.env_version == now.env_version)
-                || release.copy_of == Some(now.number)
-                || now.copy_of == Some(release.number);
-            if !same_run {
-                return Ok(Some(release));
-            }
-        }
-        Ok(None)
-    }
-
     /// Wishes that nothing runs. Returns the new generation.
     pub async fn clear_desired(&mut self, id: &PlacementId) -> Result<i64> {
         let sql = "update placements set desired_release_id = null, desired_revision = 0, generation = generation + 1
@@ -133,7 +109,7 @@ impl Tx {
 
     /// Returns the state's word of the newest deployment that made or took a release.
     pub async fn outcome_of_release(&mut self, release: &ReleaseId) -> Result<Option<String>> {
-        let sql = "select state from deployments where release_id = $1 order by id desc limit 1";
+        let sql = "select state from deployments where release_id = $1 order by sequence desc limit 1";
         self.sql("deployments", sql).bind(release).maybe(|row| row.text("state")).await
     }
 }

@@ -11,12 +11,12 @@ use panda_store::DeploymentRow;
 
 use super::Rollouts;
 use super::load::{AppState, Target};
-use crate::desired::{environment_of, process_wishes, scale_of};
+use crate::desired::{MissingVariable, environment_of, process_wishes, scale_of};
 use crate::diagnosis;
 use crate::error::DeployError;
 use crate::plan::{Move, Phase, Plan, ProcessWish, Situation, plan};
 use crate::runtime::{
-    EnvironmentSpec, ObservedWorkload, PullImage, RuntimeError, TaskKey, TaskSpec, TaskStatus,
+    EnvironmentSpec, ObservedWorkload, PullImage, RuntimeError, TaskKey, TaskSpec, TaskStatus, WorkloadSpec,
 };
 
 /// How long one pass waits for a pull; what was pulled meanwhile is kept.
@@ -100,7 +100,7 @@ impl Rollouts {
                 self.start_release_command(state, target, deployment).await?
             }
             (Some(deployment), Move::Roll) => self.roll(state, deployment).await?,
-            (Some(_), Move::Switch) => self.switch(state, target).await?,
+            (Some(deployment), Move::Switch) => self.switch(target, deployment).await?,
             (Some(deployment), Move::Finish) => self.finish(state, target, deployment).await?,
             (Some(deployment), Move::FailRelease(status)) => {
                 let command = target.release.config.release_command.clone().unwrap_or_default();
@@ -143,13 +143,29 @@ impl Rollouts {
             }
         };
         self.ensure_ground(state).await?;
+        match self.try_start(state, target, &task).await {
+            Err(DeployError::Missing(missing)) => {
+                let end = DeploymentState::ReleaseFailed { failure: missing_variable(&missing) };
+                self.give_up(state, deployment, end).await
+            }
+            Err(DeployError::Runtime(error)) => match refusal("the release command", error) {
+                Ok(failure) => {
+                    self.give_up(state, deployment, DeploymentState::ReleaseFailed { failure }).await
+                }
+                Err(error) => Err(error.into()),
+            },
+            other => other,
+        }
+    }
+
+    async fn try_start(&self, state: &AppState, target: &Target, task: &TaskId) -> Result<(), DeployError> {
         let running = state.running(target, &self.settings);
         if !self.have_image(&running.pull_image()).await? {
             return Ok(());
         }
         let config = &target.release.config;
         let spec = TaskSpec {
-            key: task_key(state, &task),
+            key: task_key(state, task),
             placement: state.row.placement.id.clone(),
             app: state.row.placement.app_name.clone(),
             image: running.pull_image(),
@@ -177,10 +193,7 @@ impl Rollouts {
     /// Makes the environment be there. Images are pulled by those who need them: waiting for one here would hold up every
     /// other app.
     async fn ensure_ground(&self, state: &AppState) -> Result<(), DeployError> {
-        let placement = &state.row.placement;
-        let spec =
-            EnvironmentSpec { key: environment_of(placement), name: placement.environment_name.clone() };
-        Ok(self.runtime.ensure_environment(&spec).await?)
+        Ok(self.runtime.ensure_environment(&ground(state)).await?)
     }
 
     /// Pulls the release command's image, for a moment at a time; `false` when that isn't done yet.
@@ -204,37 +217,24 @@ impl Rollouts {
             let Some(spec) = target.release.config.processes.get(&wish.name) else { continue };
             let workload = match running.workload(&wish.name, spec, scale_of(&state.formation, &wish.name)) {
                 Ok(workload) => workload,
-                Err(missing) => {
-                    let fix = format!("`panda env set --secret {}`, then deploy again", missing.key);
-                    return Ok(Some(Failure::new(FailureCode::P201, missing.to_string(), fix)));
-                }
+                Err(missing) => return Ok(Some(missing_variable(&missing))),
             };
-            match self.runtime.ensure_workload(&workload).await {
-                Ok(_) => {}
-                Err(RuntimeError::Rejected { doing, reason }) if doing.starts_with("pull") => {
-                    let fix = "check the image's name and that this machine reaches its registry";
-                    return Ok(Some(Failure::new(
-                        FailureCode::P207,
-                        format!("the image can't be had: {reason}"),
-                        fix,
-                    )));
-                }
-                Err(RuntimeError::Rejected { reason, .. }) => {
-                    let fix = "mend what it says, then deploy again";
-                    return Ok(Some(Failure::new(
-                        FailureCode::P502,
-                        format!("`{}` was refused: {reason}", wish.name),
-                        fix,
-                    )));
-                }
-                Err(RuntimeError::NotFound { what }) => {
-                    let fix = "check the image's name and that it still lies in its registry";
-                    return Ok(Some(Failure::new(FailureCode::P207, format!("{what} isn't there"), fix)));
-                }
-                Err(other) => return Err(other.into()),
+            if let Err(error) = self.ensure_one(state, &workload).await {
+                return Ok(Some(refusal(&format!("`{}`", wish.name), error)?));
             }
         }
         Ok(None)
+    }
+
+    /// Ensures one workload. Its environment may have been taken away behind our back (a pruned network): that is put back.
+    async fn ensure_one(&self, state: &AppState, workload: &WorkloadSpec) -> Result<(), RuntimeError> {
+        match self.runtime.ensure_workload(workload).await {
+            Err(RuntimeError::NotFound { .. }) => {
+                self.runtime.ensure_environment(&ground(state)).await?;
+                self.runtime.ensure_workload(workload).await.map(drop)
+            }
+            other => other.map(drop),
+        }
     }
 
     async fn refused(&self, state: &AppState, failure: Failure) -> Result<bool, DeployError> {
@@ -248,6 +248,35 @@ impl Rollouts {
                 Ok(false)
             }
         }
+    }
+}
+
+fn ground(state: &AppState) -> EnvironmentSpec {
+    let placement = &state.row.placement;
+    EnvironmentSpec { key: environment_of(placement), name: placement.environment_name.clone() }
+}
+
+fn missing_variable(missing: &MissingVariable) -> Failure {
+    let fix = format!("`panda env set --secret {}`, then deploy again", missing.key);
+    Failure::new(FailureCode::P201, missing.to_string(), fix)
+}
+
+/// What a refusal by the runtime means for people; an error that may pass is given back.
+fn refusal(what: &str, error: RuntimeError) -> Result<Failure, RuntimeError> {
+    match error {
+        RuntimeError::Rejected { doing, reason } if doing.starts_with("pull") => {
+            let fix = "check the image's name and that this machine reaches its registry";
+            Ok(Failure::new(FailureCode::P207, format!("the image can't be had: {reason}"), fix))
+        }
+        RuntimeError::Rejected { reason, .. } => {
+            let fix = "mend what it says, then deploy again";
+            Ok(Failure::new(FailureCode::P502, format!("{what} was refused: {reason}"), fix))
+        }
+        RuntimeError::NotFound { what } => {
+            let fix = "check the image's name and that it still lies in its registry";
+            Ok(Failure::new(FailureCode::P207, format!("{what} isn't there"), fix))
+        }
+        other => Err(other),
     }
 }
 

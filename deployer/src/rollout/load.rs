@@ -79,7 +79,9 @@ pub(super) async fn load(
     let active = tx.active_deployment_of(id).await?.into_iter().find(is_past_build);
     let live = tx.live_deployment(id).await?;
     let before = match &live {
-        Some(live) if live.live_at.is_some() => tx.release_before(live).await?,
+        Some(live) if live.live_at.is_some() && !tx.going_back_failed(live).await? => {
+            tx.release_before(live).await?
+        }
         _ => None,
     };
     let formation = tx.formation(id).await?;

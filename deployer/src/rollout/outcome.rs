@@ -5,7 +5,7 @@ use panda_domain::deployment::{DeploymentState, Trigger};
 use panda_domain::event::Actor;
 use panda_domain::failure::{Failure, FailureCode};
 use panda_domain::source::Source;
-use panda_store::{DeploymentRow, NewDeployment, NewEvent, NewRelease};
+use panda_store::{DeploymentRow, GoingBack, NewDeployment, NewEvent, NewRelease};
 use serde_json::json;
 
 use super::Rollouts;
@@ -24,9 +24,13 @@ const READING: std::time::Duration = std::time::Duration::from_secs(5);
 
 impl Rollouts {
     /// Points the routes at the target. The pointer is kept first: after a crash here the routes follow it.
-    pub(super) async fn switch(&self, state: &AppState, target: &Target) -> Result<(), DeployError> {
+    pub(super) async fn switch(
+        &self,
+        target: &Target,
+        deployment: &DeploymentRow,
+    ) -> Result<(), DeployError> {
         let mut tx = self.store.begin().await?;
-        tx.set_last_good(&state.row.placement.id, &target.attempt.release, target.attempt.revision).await?;
+        tx.switch_to(deployment, &target.attempt.release, target.attempt.revision).await?;
         tx.commit().await?;
         Ok(self.publisher.publish().await?)
     }
@@ -69,11 +73,9 @@ impl Rollouts {
         let cause = end.failure().map(|f| f.cause.clone()).unwrap_or_default();
         let kind = format!("deployment.{}", end.word());
         let mut tx = self.store.begin().await?;
+        tx.lock_placement(&placement.team, &placement.id).await?;
         tx.advance_deployment(deployment, end).await?;
-        match &state.serving {
-            Some(serving) => drop(tx.set_desired(&placement.id, &serving.release, serving.revision).await?),
-            None => drop(tx.clear_desired(&placement.id).await?),
-        }
+        tx.step_back(deployment).await?;
         let text = format!("a deploy of `{}` failed: {cause}", placement.app_name);
         tx.add_event(&event(state, &kind, &deployment.actor, text, json!({ "deployment": deployment.id })))
             .await?;
@@ -95,6 +97,7 @@ impl Rollouts {
         let failure =
             diagnosis::of_instance(trouble, target.release.config.processes.get(&trouble.process), size);
         let source = Source::Release { number: before.number };
+        let going_back = GoingBack { instead_of: target.release.id.clone() };
         let mut tx = self.store.begin().await?;
         let deployment = tx
             .insert_deployment(&NewDeployment {
@@ -102,7 +105,7 @@ impl Rollouts {
                 placement: placement.id.clone(),
                 trigger: Trigger::AutoRollback,
                 source: source.clone(),
-                request_json: "{}".to_owned(),
+                request_json: serde_json::to_string(&going_back).expect("an id is plain data"),
                 env_version: before.env_version,
                 revision: 0,
                 idempotency_key: None,

@@ -63,6 +63,17 @@ impl FakeRuntime {
         self.state().unavailable = unavailable;
     }
 
+    /// Makes calls fail as unreachable once this many more were made, until `None` is set: a crash between two calls.
+    pub fn fail_after(&self, calls: Option<usize>) {
+        let mut state = self.state();
+        state.fails_at = calls.map(|calls| state.calls.len() + calls);
+    }
+
+    /// Returns the spec that a workload has now.
+    pub fn spec_of(&self, key: &super::WorkloadKey) -> Option<super::WorkloadSpec> {
+        self.settled().workloads.get(key).map(|workload| workload.spec.clone())
+    }
+
     /// Makes `ensure_workload` be refused with these words until `None` is set.
     pub fn refuse_workloads(&self, reason: Option<&str>) {
         self.state().refusal = reason.map(str::to_owned);
@@ -125,7 +136,7 @@ impl FakeRuntime {
     fn called(&self, call: &'static str) -> RuntimeResult<MutexGuard<'_, State>> {
         let mut state = self.settled();
         state.calls.push(call);
-        if state.unavailable {
+        if state.unavailable || state.fails_at.is_some_and(|at| state.calls.len() > at) {
             return Err(RuntimeError::Unavailable { doing: call.to_owned(), source: None });
         }
         Ok(state)

@@ -3,7 +3,7 @@
 mod accept;
 mod repeat;
 
-use panda_domain::deployment::{CancelReason, DeploymentState};
+use panda_domain::deployment::CancelReason;
 use panda_domain::ids::DeploymentId;
 use panda_domain::names::{AppName, EnvironmentName};
 use panda_domain::team::Permission;
@@ -142,30 +142,16 @@ pub async fn cancel(
         let text = format!("the deployment has ended: it is `{}`", deployment.state.word());
         return Err(Error::conflict(text).with_hint("`panda rollback` goes back to the release before"));
     }
-    tx.request_cancel(&principal.team, id).await?;
-    let ended = tx
-        .advance_deployment(&deployment, DeploymentState::Canceled { reason: CancelReason::Requested })
-        .await?;
-    step_back(&mut tx, &row, &deployment).await?;
+    let Some(ended) = tx.call_off(&deployment, CancelReason::Requested).await? else {
+        return Err(Error::conflict("it is too late to cancel: its instances serve already")
+            .with_hint("`panda rollback` goes back to the release before"));
+    };
     let text = format!("canceled a deploy of `{app}`");
     let data = json!({ "deployment": id });
     note(&mut tx, principal, &row, "deployment.canceled", text, data).await?;
     tx.wake();
     tx.commit().await?;
     Ok((row, ended))
-}
-
-/// Points back to what serves, when a deployment had moved the pointer already.
-async fn step_back(tx: &mut Tx, row: &PlacementRow, deployment: &DeploymentRow) -> Result<()> {
-    let id = &row.placement.id;
-    if deployment.release.is_none() || deployment.release != row.placement.desired_release {
-        return Ok(());
-    }
-    match &row.placement.last_good_release {
-        Some(release) => drop(tx.set_desired(id, release, row.last_good_revision).await?),
-        None => drop(tx.clear_desired(id).await?),
-    }
-    Ok(())
 }
 
 async fn note(

@@ -29,6 +29,7 @@ pub(super) struct State {
     pub(super) behaviours: HashMap<Digest, Behaviour>,
     pub(super) references: HashMap<String, ResolvedImage>,
     pub(super) unavailable: bool,
+    pub(super) fails_at: Option<usize>,
     pub(super) refusal: Option<String>,
     pub(super) calls: Vec<&'static str>,
     pub(super) environments: BTreeMap<EnvironmentKey, EnvironmentName>,

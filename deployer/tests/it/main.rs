@@ -1,0 +1,8 @@
+//! Deployments from the wish to what runs, on a real store and the runtime in memory.
+#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+
+mod crashes;
+mod endings;
+mod rollout;
+mod support;
+mod walk;
