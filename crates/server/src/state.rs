@@ -24,6 +24,9 @@ pub(crate) enum StateError {
         #[source]
         source: io::Error,
     },
+    /// The database has secrets, and the key is gone.
+    #[error("the key `{}` isn't there, and the database has secrets that only it opens; put it back", .0.display())]
+    KeyMissing(PathBuf),
     /// The database, or the key.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -45,7 +48,21 @@ fn make(path: &Path) -> io::Result<()> {
 
 /// Opens the state. A new installation gets a key; an old one without its key is refused (P9).
 pub(crate) async fn open(config: &Config, clock: Clock) -> Result<Store, StateError> {
-    let keyring = keyring(config).await?;
+    let had_key = config.keys.file.exists();
+    let opened = open_with(config, keyring(config).await?, clock).await;
+    if let Err(StoreError::WrongKey { .. }) = &opened
+        && config.keys.command.is_empty()
+        && !had_key
+    {
+        // The database wasn't new after all, so the key that was just made is nobody's.
+        let file = config.keys.file.clone();
+        fs::remove_file(&file).map_err(|source| StateError::Folder { path: file.clone(), source })?;
+        return Err(StateError::KeyMissing(file));
+    }
+    Ok(opened?)
+}
+
+async fn open_with(config: &Config, keyring: Keyring, clock: Clock) -> Result<Store, StoreError> {
     let settings = StoreConfig {
         url: config.database.url.clone(),
         max_connections: config.database.max_connections,
