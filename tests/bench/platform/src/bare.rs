@@ -1,5 +1,6 @@
 //! The rival of the API's reads: a bare handler that looks up the same token and the same row with the same pool.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -57,7 +58,10 @@ async fn read(
         .get("authorization")
         .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "))
         .ok_or(StatusCode::UNAUTHORIZED)?;
-    let hash: String = Sha256::digest(secret.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = Sha256::digest(secret.as_bytes()).iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    });
     let broken = |_: sqlx::Error| StatusCode::INTERNAL_SERVER_ERROR;
     let mut connection = pool.acquire().await.map_err(broken)?;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();

@@ -20,7 +20,7 @@ const PORT: u16 = 8080;
 /// How often a container that starts is asked; the platform does the same.
 const ASK: Duration = Duration::from_millis(100);
 /// No program may take longer.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 /// Instances on both sides.
 pub(crate) const REPLICAS: usize = 3;
 

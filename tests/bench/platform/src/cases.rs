@@ -196,9 +196,12 @@ fn flip(new: &mut bool) -> &'static str {
 fn change(source: &Source, version: &mut u32) -> anyhow::Result<String> {
     *version += 1;
     let text = std::fs::read_to_string(source.path().join("server.js"))?;
-    let line = |line: &str| match line.starts_with("const VERSION") {
-        true => format!("const VERSION = 'v{version}';\n"),
-        false => format!("{line}\n"),
+    let line = |line: &str| {
+        if line.starts_with("const VERSION") {
+            format!("const VERSION = 'v{version}';\n")
+        } else {
+            format!("{line}\n")
+        }
     };
     source.write("server.js", &text.lines().map(line).collect::<String>())?;
     Ok(format!("hello from v{version} "))

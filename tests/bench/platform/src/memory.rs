@@ -67,7 +67,7 @@ async fn make(panda: &Installation, number: usize) -> anyhow::Result<()> {
             anyhow::ensure!(deployment.state == "live", "`{name}` ended as {deployment:?}");
             return Ok(());
         }
-        anyhow::ensure!(begun.elapsed() < Duration::from_secs(120), "`{name}` isn't live: {deployment:?}");
+        anyhow::ensure!(begun.elapsed() < Duration::from_mins(2), "`{name}` isn't live: {deployment:?}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

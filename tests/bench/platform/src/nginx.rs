@@ -58,7 +58,8 @@ fn program(folder: &std::path::Path) -> Program {
 }
 
 fn configuration(listen: SocketAddr, generation: u32, instances: &[String]) -> String {
-    let servers: String = instances.iter().map(|address| format!("    server {address};\n")).collect();
+    let servers: Vec<String> = instances.iter().map(|address| format!("    server {address};\n")).collect();
+    let servers = servers.concat();
     let (upstream, place) = match instances {
         [] => (String::new(), "return 503;".to_owned()),
         _ => (

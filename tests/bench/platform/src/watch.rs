@@ -7,7 +7,7 @@ const IN_A_ROW: u32 = 12;
 /// How often is looked.
 const PAUSE: Duration = Duration::from_millis(5);
 /// No side may take longer.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Asks until only what is wished answers; returns when that began.
 pub(crate) async fn until_only(
