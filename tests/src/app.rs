@@ -17,7 +17,7 @@ use crate::installation::Installation;
 use crate::source::{Source, frames};
 
 /// How long any deployment of a test may take: the machine may be busy.
-pub const PATIENCE: Duration = Duration::from_secs(240);
+pub const PATIENCE: Duration = Duration::from_mins(4);
 /// Requests a second of the prober.
 pub const RATE: u32 = 50;
 

@@ -20,7 +20,7 @@ use crate::ground::{Ground, binary};
 use crate::range::Range;
 
 /// How long a process may take to start or stop on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Who owns every test's installation.
 pub const EMAIL: &str = "owner@example.com";
 /// The owner's password.
@@ -182,7 +182,7 @@ impl Installation {
             .env("PANDA_SERVER", &self.address)
             .env("PANDA_TOKEN", &self.token)
             .in_folder(folder)
-            .run(Duration::from_secs(300))
+            .run(Duration::from_mins(5))
             .await
     }
 

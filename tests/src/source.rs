@@ -10,6 +10,9 @@ use tempfile::TempDir;
 
 use crate::ground::repository;
 
+/// A file's hash and its bytes.
+pub type Content = (ContentHash, Vec<u8>);
+
 /// A directory of its own that goes away with the handle.
 #[derive(Debug)]
 pub struct Source {
@@ -53,7 +56,7 @@ impl Source {
     }
 
     /// Returns the listing as the API takes it, and the contents by hash.
-    pub fn listing(&self) -> anyhow::Result<(String, Vec<(ContentHash, Vec<u8>)>)> {
+    pub fn listing(&self) -> anyhow::Result<(String, Vec<Content>)> {
         let walked = walk(self.path(), &WalkOptions::default())?;
         let mut contents = Vec::new();
         for (path, _, hash) in walked.manifest.files() {
@@ -78,7 +81,7 @@ fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
 }
 
 /// Writes contents as `POST /uploads/blobs` takes them.
-pub fn frames(contents: &[(ContentHash, Vec<u8>)]) -> anyhow::Result<Vec<u8>> {
+pub fn frames(contents: &[Content]) -> anyhow::Result<Vec<u8>> {
     let mut plain = Vec::new();
     for (hash, bytes) in contents {
         plain.extend_from_slice(hash.as_bytes());

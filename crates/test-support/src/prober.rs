@@ -182,7 +182,7 @@ async fn send_all(
         running.spawn(async move {
             let sent = begun.elapsed();
             let outcome = ask(&client, &url).await;
-            let sample = Sample { sent, took: begun.elapsed() - sent, new_connection, outcome };
+            let sample = Sample { sent, took: begun.elapsed().saturating_sub(sent), new_connection, outcome };
             samples.lock().unwrap_or_else(PoisonError::into_inner).push(sample);
         });
         while running.try_join_next().is_some() {}

@@ -13,5 +13,5 @@ pub fn skip(name: &str, reason: &str) {
         .append(true)
         .open(&list)
         .and_then(|mut file| file.write_all(line.as_bytes()));
-    assert!(written.is_ok(), "the skip of {name} can't be written to {list:?}: {written:?}");
+    assert!(written.is_ok(), "the skip of {name} can't be written to {}: {written:?}", list.display());
 }

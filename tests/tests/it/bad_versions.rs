@@ -116,7 +116,7 @@ fn a_version_that_dies_twenty_seconds_after_going_live_is_rolled_back_by_itself(
         let prober = app.probe()?;
         let went_live = app.deploy_live(&image(panda, "dies-later")).await?;
         // Requests may fail here, and only here: between its death and the return.
-        let back = prober.until_answers("v1", Duration::from_secs(120)).await?;
+        let back = prober.until_answers("v1", Duration::from_mins(2)).await?;
         app.settle(1).await?;
         assert_eq!(app.fetch("/").await?, (200, "v1\n".into()));
         let report = prober.stop();

@@ -85,7 +85,7 @@ fn an_app_on_a_public_domain_gets_a_certificate_by_acme_and_keeps_it_without_a_c
         app.deploy_live(&image(panda, "v1")).await?;
         let target = Target { url: app.url.clone(), address: panda.https, ca: Some(authority.root().await?) };
         let prober = Prober::start(&target, 50)?;
-        prober.until_answers("v1", Duration::from_secs(120)).await?;
+        prober.until_answers("v1", Duration::from_mins(2)).await?;
         drop(prober);
 
         panda.kill9_server();

@@ -90,7 +90,7 @@ fn after_a_power_cut_everything_comes_back_by_itself() {
         engine.call("start")?;
         panda.start_edge().await?;
         let prober = app.probe()?;
-        prober.until_answers("v1", Duration::from_secs(60)).await?; // before any control plane is there
+        prober.until_answers("v1", Duration::from_mins(1)).await?; // before any control plane is there
         panda.start_server().await?;
         app.settle(2).await?;
         drop(prober);

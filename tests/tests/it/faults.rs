@@ -126,7 +126,7 @@ fn with_the_wrong_key_no_deploy_gets_an_empty_env() {
 /// Another key of the same form: letters and digits move on by one.
 fn wrong_key(right: &[u8]) -> Vec<u8> {
     let next = |byte: u8| match byte {
-        b'0'..b'9' | b'a'..b'f' => byte + 1,
+        b'0'..=b'8' | b'a'..=b'e' => byte + 1,
         b'9' => b'0',
         b'f' => b'a',
         other => other,
@@ -162,7 +162,7 @@ fn a_database_that_is_locked_costs_nothing_but_time() {
             Ok(accepted) => drop(app.end(&accepted.deployment.context("nothing would change")?.id).await?),
             Err(_) => drop(app.deploy_live(&image(panda, "v2")).await?),
         }
-        prober.until_answers("v2", Duration::from_secs(60)).await?;
+        prober.until_answers("v2", Duration::from_mins(1)).await?;
         prober.stop().assert_no_failures();
         Ok(())
     });
@@ -179,7 +179,7 @@ fn a_full_disk_refuses_writes_plainly_and_heals_by_itself() {
             let filler = panda.folder.join("data/filler");
             Program::new("dd")
                 .args(["if=/dev/zero".into(), format!("of={}", filler.display()), "bs=64k".into()])
-                .run(Duration::from_secs(60))
+                .run(Duration::from_mins(1))
                 .await?;
             let refused = app.ask(&image(panda, "v2")).await;
             let refusal = refused.err();
@@ -190,7 +190,7 @@ fn a_full_disk_refuses_writes_plainly_and_heals_by_itself() {
                 assert!(matches!(code, Some(ErrorCode::Unavailable | ErrorCode::Internal)), "{refusal}");
                 app.deploy_live(&image(panda, "v2")).await?;
             }
-            prober.until_answers("v2", Duration::from_secs(60)).await?;
+            prober.until_answers("v2", Duration::from_mins(1)).await?;
             prober.stop().assert_no_failures();
             Ok(())
         },
@@ -257,12 +257,23 @@ fn a_postgresql_that_is_gone_is_told_as_unavailable_and_all_goes_on_when_it_is_b
 
 #[test]
 fn a_state_that_lost_its_database_or_its_key_is_refused_and_nothing_is_made_up() {
-    story(async |panda| {
+    refused_without(Database::Sqlite, &["data/db/panda.db", "data/keys/master.key"]);
+}
+
+#[test]
+fn a_state_in_postgresql_that_lost_its_key_is_refused_and_no_key_is_made_up() {
+    refused_without(Database::Postgres, &["data/keys/master.key"]);
+}
+
+/// Takes each file away while the server is down: it has to refuse to start, and to go on once the file is back.
+fn refused_without(database: Database, files: &[&str]) {
+    story_with(|_| Ok(Options { database, ..Options::default() }), async |panda| {
         let app = App::create(panda, "web").await?;
         app.deploy_live(&image(panda, "v1")).await?;
+        app.set_env("SECRET", "swordfish", true).await?;
         let prober = app.probe()?;
         panda.terminate_server().await?;
-        for lost in ["data/db/panda.db", "data/keys/master.key"] {
+        for lost in files {
             let (path, kept) = (panda.folder.join(lost), panda.folder.join("kept"));
             fs::rename(&path, &kept)?;
             panda.launch_server()?;

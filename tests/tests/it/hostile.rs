@@ -231,9 +231,9 @@ fn bodies_that_are_too_deep_too_large_or_no_json_are_refused() {
             }
         }
         let stranger: Result<Value, _> = api.without_token().get("/apps").await;
-        assert_eq!(stranger.unwrap_err().code(), Some(ErrorCode::Unauthenticated));
+        assert_eq!(stranger.expect_err("a stranger was let in").code(), Some(ErrorCode::Unauthenticated));
         let guess: Result<Value, _> = api.without_token().with_token("panda_0000000000000000000000000000").get("/apps").await;
-        assert_eq!(guess.unwrap_err().code(), Some(ErrorCode::Unauthenticated));
+        assert_eq!(guess.expect_err("a stranger was let in").code(), Some(ErrorCode::Unauthenticated));
         assert_eq!(app_names(panda).await?, Vec::<String>::new());
         Ok(())
     });

@@ -4,7 +4,7 @@ use panda_api_types::{
     App as AppView, Deployment, DoctorCheck, EnvHistoryEntry, EnvVariable, ErrorCode, EventView, Page, Project, Session, Status,
     TaskView, Token, TokenCreated, TokenRequest, Whoami,
 };
-use panda_e2e::{App, Database, Installation, Options, image, story_with};
+use panda_e2e::{App, Database, Installation, Options, Refusal, image, story_with};
 use serde_json::json;
 
 fn on(database: Database) {
@@ -27,13 +27,19 @@ fn the_suite_holds_on_postgresql() {
     on(Database::Postgres);
 }
 
+/// Demands a refusal with this code.
+#[track_caller]
+fn refused<T: std::fmt::Debug>(answer: Result<T, Refusal>, code: ErrorCode) {
+    assert_eq!(answer.expect_err("it has to be refused").code(), Some(code));
+}
+
 async fn account(panda: &Installation) -> anyhow::Result<()> {
     let me: Whoami = panda.api().get("/whoami").await?;
     assert_eq!((me.role.as_str(), me.via.as_str(), me.scope.as_str()), ("owner", "token", "full"));
     let again = panda.api().without_token().request(reqwest::Method::POST, "/claim");
     let claim = json!({ "claim_token": "claim_x", "email": "a@example.com", "password": "another password" });
     let claimed = panda_e2e::api::body(again.json(&claim)).await;
-    assert_eq!(claimed.unwrap_err().code(), Some(ErrorCode::Expired));
+    refused(claimed, ErrorCode::Expired);
     let sessions: Page<Session> = panda.api().get("/sessions").await?;
     assert_eq!(sessions.items.len(), 1, "{sessions:?}");
     let checks: Page<DoctorCheck> = panda.api().get("/doctor").await?;
@@ -43,9 +49,9 @@ async fn account(panda: &Installation) -> anyhow::Result<()> {
 
 async fn app_life(panda: &Installation, app: &App<'_>) -> anyhow::Result<()> {
     let taken: Result<AppView, _> = panda.api().post("/apps", &json!({ "name": "shop" })).await;
-    assert_eq!(taken.unwrap_err().code(), Some(ErrorCode::NameTaken));
+    refused(taken, ErrorCode::NameTaken);
     let nobody: Result<AppView, _> = panda.api().get("/apps/nobody").await;
-    assert_eq!(nobody.unwrap_err().code(), Some(ErrorCode::NotFound));
+    refused(nobody, ErrorCode::NotFound);
     let projects: Page<Project> = panda.api().get("/projects").await?;
     assert_eq!(projects.items.iter().map(|project| project.name.as_str()).collect::<Vec<_>>(), ["default"]);
 
@@ -83,10 +89,10 @@ async fn scoped_tokens(panda: &Installation, app: &App<'_>) -> anyhow::Result<()
     let reader = panda.api().clone().with_token(&read.secret);
     let _: AppView = reader.get(&app.path("")).await?;
     let made: Result<AppView, _> = reader.post("/apps", &json!({ "name": "other" })).await;
-    assert_eq!(made.unwrap_err().code(), Some(ErrorCode::Forbidden));
+    refused(made, ErrorCode::Forbidden);
     panda.api().delete(&format!("/tokens/{}", read.token.id)).await?;
     let gone: Result<AppView, _> = reader.get(&app.path("")).await;
-    assert_eq!(gone.unwrap_err().code(), Some(ErrorCode::Unauthenticated));
+    refused(gone, ErrorCode::Unauthenticated);
     let tokens: Page<Token> = panda.api().get("/tokens").await?;
     assert!(tokens.items.iter().all(|token| token.id != read.token.id));
     Ok(())
