@@ -22,13 +22,13 @@ use crate::routes::RoutePublisher;
 use acme::Authority;
 
 /// A certificate is renewed this long before its end.
-const RENEW_BEFORE: Duration = Duration::from_secs(30 * 24 * 3600);
+const RENEW_BEFORE: Duration = Duration::from_hours(720);
 /// The wait after the first failed order; it doubles up to a day. Authorities allow five failures an hour for a host.
-const FIRST_WAIT: Duration = Duration::from_secs(120);
+const FIRST_WAIT: Duration = Duration::from_mins(2);
 /// The longest wait.
-const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
+const LONGEST_WAIT: Duration = Duration::from_hours(24);
 /// How long one order may take.
-const ORDER_DEADLINE: Duration = Duration::from_secs(120);
+const ORDER_DEADLINE: Duration = Duration::from_mins(2);
 
 /// How certificates are got.
 #[derive(Debug, Clone, Default)]

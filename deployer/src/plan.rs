@@ -13,7 +13,7 @@ use panda_domain::names::ProcessName;
 use crate::runtime::{ObservedInstance, ObservedWorkload, TaskStatus, WorkloadKey};
 
 /// How long after `live` a failing release goes back by itself.
-pub const WATCH: Duration = Duration::from_secs(300);
+pub const WATCH: Duration = Duration::from_mins(5);
 
 /// How often an instance may end by itself before a rolling release loses its turn.
 const CRASHES_WHILE_ROLLING: u32 = 3;
@@ -209,9 +209,9 @@ fn of_target<'a>(
 
 fn all_ready(situation: &Situation<'_>) -> bool {
     situation.processes.iter().all(|process| {
-        let mut instances = of_target(situation, &process.name).peekable();
+        let instances = of_target(situation, &process.name).peekable();
         let (mut ready, mut other) = (0, 0);
-        while let Some(instance) = instances.next() {
+        for instance in instances {
             if instance.state == InstanceState::Ready { ready += 1 } else { other += 1 }
         }
         ready == process.replicas && other == 0

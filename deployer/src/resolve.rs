@@ -22,7 +22,7 @@ use crate::error::DeployError;
 use crate::runtime::{ResolvedImage, Runtime, RuntimeError};
 
 /// How long a registry may take, a pull included.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_mins(10);
 
 /// Makes releases of image deployments.
 pub struct ResolveImage {

@@ -133,12 +133,11 @@ impl TaskRuns {
         };
         drop(tx);
         self.runtime.ensure_environment(&ground).await?;
-        match tokio::time::timeout(PULL_AT_ONCE, self.runtime.ensure_image(&image)).await {
-            Ok(pulled) => pulled?,
-            Err(_) => {
-                let doing = format!("pull the image of task `{}`", task.id);
-                return Err(RuntimeError::Unavailable { doing, source: None }.into());
-            }
+        if let Ok(pulled) = tokio::time::timeout(PULL_AT_ONCE, self.runtime.ensure_image(&image)).await {
+            pulled?;
+        } else {
+            let doing = format!("pull the image of task `{}`", task.id);
+            return Err(RuntimeError::Unavailable { doing, source: None }.into());
         }
         Ok(spec)
     }

@@ -35,6 +35,11 @@ pub struct PlatformSettings {
     pub addresses: Vec<IpAddr>,
     /// What the edge sends as `x-panda-edge` to prove that its `X-Forwarded-For` may be believed.
     pub edge_secret: Option<SecretString>,
+    /// The registry of the platform's own builds, as the runtime pulls from it: no image may be named there, or one team
+    /// could run another's.
+    pub own_registry: String,
+    /// Registries on private addresses that images may come from all the same.
+    pub allowed_image_hosts: Vec<String>,
     /// How long a request may take that is no upload and no stream.
     pub request_deadline: Duration,
     /// The server's version.

@@ -45,7 +45,9 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Problem(p) => write!(f, "{} {:?}: {} {:?} {:?}", p.status, p.code, p.detail, p.hint, p.errors),
+            Self::Problem(p) => {
+                write!(f, "{} {:?}: {} {:?} {:?}", p.status, p.code, p.detail, p.hint, p.errors)
+            }
             Self::Bare(status, text) => write!(f, "{status} without a problem: {text}"),
             Self::Broken(text) => write!(f, "no answer: {text}"),
         }
@@ -94,7 +96,12 @@ impl Api {
     }
 
     /// Sends a body.
-    pub async fn send<T: DeserializeOwned>(&self, method: Method, path: &str, body: &impl Serialize) -> Result<T, Refusal> {
+    pub async fn send<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Refusal> {
         answer(self.request(method, path).json(body)).await
     }
 

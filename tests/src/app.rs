@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use panda_api_types::{
-    App as AppView, DeployRequest, Deployment, DeploymentAccepted, EnvChangeRequest, EnvChanged, EnvPatch, Instance,
-    MissingBlobs, Page, Release, RollbackRequest, ScaleRequest, TreeRequest, TreeView,
+    App as AppView, DeployRequest, Deployment, DeploymentAccepted, EnvChangeRequest, EnvChanged, EnvPatch,
+    Instance, MissingBlobs, Page, Release, RollbackRequest, ScaleRequest, TreeRequest, TreeView,
 };
 use panda_domain::source_tree::ContentHash;
 use panda_test_support::prober::{Prober, Target};
@@ -56,7 +56,8 @@ impl<'a> App<'a> {
     /// Sends what the server lacks of a directory; returns the tree's name.
     pub async fn upload(&self, source: &Source) -> anyhow::Result<String> {
         let (listing, contents) = source.listing()?;
-        let view: TreeView = self.panda.api().send(Method::PUT, "/uploads/trees", &TreeRequest { listing }).await?;
+        let view: TreeView =
+            self.panda.api().send(Method::PUT, "/uploads/trees", &TreeRequest { listing }).await?;
         if !view.missing.is_empty() {
             let wanted: Vec<(ContentHash, Vec<u8>)> =
                 contents.into_iter().filter(|(hash, _)| view.missing.contains(&hash.to_string())).collect();
@@ -145,7 +146,10 @@ impl<'a> App<'a> {
 
     /// Changes the number of `web` instances and waits until so many are ready and none is more.
     pub async fn scale(&self, replicas: u32) -> anyhow::Result<()> {
-        let request = ScaleRequest { replicas: BTreeMap::from([("web".to_owned(), replicas)]), ..ScaleRequest::default() };
+        let request = ScaleRequest {
+            replicas: BTreeMap::from([("web".to_owned(), replicas)]),
+            ..ScaleRequest::default()
+        };
         let _: AppView = self.panda.api().send(Method::PATCH, &self.path("/scale"), &request).await?;
         self.settle(replicas as usize).await
     }
@@ -184,7 +188,8 @@ impl<'a> App<'a> {
 
     /// Asks the app itself through the edge; returns status and body.
     pub async fn fetch(&self, path: &str) -> anyhow::Result<(u16, String)> {
-        let answer = self.panda.browser().get(format!("{}{path}", self.url.trim_end_matches('/'))).send().await?;
+        let answer =
+            self.panda.browser().get(format!("{}{path}", self.url.trim_end_matches('/'))).send().await?;
         Ok((answer.status().as_u16(), answer.text().await?))
     }
 

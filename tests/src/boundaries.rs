@@ -22,7 +22,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     // A driver sees the seam, not the store; the edge's link is part of the Docker runtime.
     ("panda-docker", &["panda-deployer", "panda-domain", "panda-edge"]),
     // Plans of builds and the runtime's logs, exec and doctor are asked by use-cases: pure parts and the seam.
-    ("panda-platform-api", &["panda-api-types", "panda-builder", "panda-deployer", "panda-domain", "panda-jobs", "panda-store"]),
+    (
+        "panda-platform-api",
+        &["panda-api-types", "panda-builder", "panda-deployer", "panda-domain", "panda-jobs", "panda-store"],
+    ),
     ("panda-dashboard", &["panda-api-types", "panda-domain", "panda-platform-api"]),
     ("panda-cli", &["panda-api-types", "panda-domain", "panda-source-walk"]),
     (
@@ -40,7 +43,10 @@ const ARROWS: &[(&str, &[&str])] = &[
             "panda-store",
         ],
     ),
-    ("panda-test-support", &["panda-dashboard", "panda-deployer", "panda-domain", "panda-platform-api", "panda-store"]),
+    (
+        "panda-test-support",
+        &["panda-dashboard", "panda-deployer", "panda-domain", "panda-platform-api", "panda-store"],
+    ),
     ("panda-bench", &["panda-api-types", "panda-e2e", "panda-test-support"]),
     ("panda-bench-edge", &["panda-edge"]),
     ("panda-e2e", &["panda-api-types", "panda-domain", "panda-source-walk", "panda-test-support"]),
@@ -125,7 +131,9 @@ fn owners(packages: &[Package]) -> Vec<String> {
     let mut found = Vec::new();
     for package in packages {
         // What stands in for a server or a client in a test isn't an arrow of the house.
-        for dependency in package.dependencies.iter().filter(|dependency| dependency.kind.as_deref() != Some("dev")) {
+        for dependency in
+            package.dependencies.iter().filter(|dependency| dependency.kind.as_deref() != Some("dev"))
+        {
             let owner = OWNERS.iter().find(|(library, _)| *library == dependency.name);
             if owner.is_some_and(|(_, owners)| !owners.contains(&package.name.as_str())) {
                 found.push(format!("{} may not know {}", package.name, dependency.name));
@@ -145,8 +153,10 @@ mod tests {
     use super::*;
 
     fn package(name: &str, uses: &[(&str, Option<&str>)]) -> Package {
-        let dependencies =
-            uses.iter().map(|(name, kind)| Dependency { name: (*name).into(), kind: kind.map(Into::into) }).collect();
+        let dependencies = uses
+            .iter()
+            .map(|(name, kind)| Dependency { name: (*name).into(), kind: kind.map(Into::into) })
+            .collect();
         Package { name: name.into(), dependencies }
     }
 
@@ -158,13 +168,17 @@ mod tests {
             package("panda-test-support", &[]),
             package("panda-new", &[]),
         ];
-        let expected = ["panda-domain may not use panda-store", "panda-new isn't in the list of who may use whom"];
+        let expected =
+            ["panda-domain may not use panda-store", "panda-new isn't in the list of who may use whom"];
         assert_eq!(arrows(&packages), expected);
     }
 
     #[test]
     fn a_library_in_the_wrong_room_is_named() {
-        let packages = [package("panda-cli", &[("sqlx", None), ("axum", Some("dev"))]), package("panda-store", &[("sqlx", None)])];
+        let packages = [
+            package("panda-cli", &[("sqlx", None), ("axum", Some("dev"))]),
+            package("panda-store", &[("sqlx", None)]),
+        ];
         assert_eq!(owners(&packages), ["panda-cli may not know sqlx"]);
     }
 

@@ -21,7 +21,10 @@ impl Docker {
 
     /// Runs `docker` with these arguments; fails with what it said.
     pub fn call(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        Program::new("docker").env("DOCKER_HOST", format!("unix://{}", self.socket.display())).args(arguments).output()
+        Program::new("docker")
+            .env("DOCKER_HOST", format!("unix://{}", self.socket.display()))
+            .args(arguments)
+            .output()
     }
 
     fn lines(&self, arguments: &[&str]) -> anyhow::Result<Vec<String>> {
@@ -39,7 +42,10 @@ impl Docker {
         arguments.extend(all.iter().map(String::as_str));
         // One that goes away between the two calls isn't an error.
         let shown = self.lines(&arguments).unwrap_or_default();
-        let ours = shown.iter().filter_map(|line| line.split_once(' ')).filter(|(_, subnets)| subnets.starts_with(range));
+        let ours = shown
+            .iter()
+            .filter_map(|line| line.split_once(' '))
+            .filter(|(_, subnets)| subnets.starts_with(range));
         Ok(ours.map(|(id, _)| id.to_owned()).collect())
     }
 

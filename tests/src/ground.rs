@@ -29,6 +29,11 @@ pub struct Ground {
 }
 
 impl Ground {
+    /// Returns the registry of the test images, which lies on a private address.
+    pub fn image_host(&self) -> &str {
+        self.images.split('/').next().unwrap_or_default()
+    }
+
     /// Returns the ground, or skips the test of this name.
     pub fn or_skip(test: &str) -> Option<Self> {
         match Self::read() {

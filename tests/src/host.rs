@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use panda_api_types::{ClaimRequest, TokenCreated, TokenRequest};
-use panda_test_support::process::{Finished, Program};
 use panda_test_support::prober::{Prober, Target};
+use panda_test_support::process::{Finished, Program};
 use reqwest::Method;
 use reqwest::header::{COOKIE, ORIGIN, SET_COOKIE};
 
@@ -19,7 +19,7 @@ use crate::installation::{EMAIL, PASSWORD};
 use crate::range::Range;
 
 /// How long one command may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_mins(3);
 
 /// A host, before or after its installation. Everything of it is removed with the handle.
 #[derive(Debug)]
@@ -54,10 +54,25 @@ impl DockerHost {
         let socket = format!("unix://{}", ground.docker.display());
         for (program, image) in ["panda-server", "panda-edge"].iter().zip(&images) {
             let script = repository().join("deploy/images/panda/build.sh");
-            Program::new(script).args([binary(program)?, image.into()]).env("DOCKER_HOST", &socket).output()?;
+            Program::new(script)
+                .args([binary(program)?, image.into()])
+                .env("DOCKER_HOST", &socket)
+                .output()?;
         }
         let (data, range) = (folder.join("data"), Range::take()?);
-        Ok(Self { name, data, docker, api, folder, https, http, registry, range, token: String::new(), images })
+        Ok(Self {
+            name,
+            data,
+            docker,
+            api,
+            folder,
+            https,
+            http,
+            registry,
+            range,
+            token: String::new(),
+            images,
+        })
     }
 
     /// Runs `panda-server` on the host.
@@ -74,20 +89,44 @@ impl DockerHost {
     pub async fn server_ok(&self, arguments: &[&str]) -> anyhow::Result<String> {
         let done = self.server(arguments).await?;
         let said = format!("{}{}", done.stdout, done.stderr);
-        anyhow::ensure!(done.code == Some(0), "panda-server {arguments:?} exited with {:?}\n{said}", done.code);
+        anyhow::ensure!(
+            done.code == Some(0),
+            "panda-server {arguments:?} exited with {:?}\n{said}",
+            done.code
+        );
         Ok(said)
     }
 
     /// Runs `panda-server install` with this host's names and ports.
     pub async fn install(&self) -> anyhow::Result<Finished> {
-        let ports = [self.http, self.https, self.api, self.registry].map(|address| address.port().to_string());
+        let ports =
+            [self.http, self.https, self.api, self.registry].map(|address| address.port().to_string());
         let [http, https, api, registry] = &ports;
         let data = self.data.display().to_string();
         let subnets = self.range.subnet();
-        let mut arguments = vec!["--data-dir", &data, "install", "--name", &self.name, "--apps-domain", "localhost"];
-        arguments.extend(["--server-image", &self.images[0], "--edge-image", &self.images[1], "--subnets", &subnets]);
-        arguments.extend(["--http-port", http, "--https-port", https, "--api-port", api, "--registry-port", registry]);
+        let mut arguments =
+            vec!["--data-dir", &data, "install", "--name", &self.name, "--apps-domain", "localhost"];
+        arguments.extend([
+            "--server-image",
+            &self.images[0],
+            "--edge-image",
+            &self.images[1],
+            "--subnets",
+            &subnets,
+        ]);
+        arguments.extend([
+            "--http-port",
+            http,
+            "--https-port",
+            https,
+            "--api-port",
+            api,
+            "--registry-port",
+            registry,
+        ]);
         let mirrors = std::env::var("PANDA_TEST_MIRRORS").unwrap_or_default();
+        let images = std::env::var("PANDA_TEST_IMAGES").unwrap_or_default();
+        arguments.extend(["--allow-image-host", images.split('/').next().unwrap_or_default()]);
         for mirror in mirrors.split_whitespace() {
             arguments.extend(["--builder-mirror", mirror]);
         }
@@ -99,7 +138,8 @@ impl DockerHost {
         let line = printed.lines().find_map(|line| line.strip_prefix("claim token: "));
         let claim_token = line.with_context(|| format!("no claim token in:\n{printed}"))?.to_owned();
         let api = Api::at(&format!("http://{}", self.api))?;
-        let request = ClaimRequest { claim_token, email: EMAIL.into(), password: PASSWORD.into(), team: None };
+        let request =
+            ClaimRequest { claim_token, email: EMAIL.into(), password: PASSWORD.into(), team: None };
         let claimed = api.request(Method::POST, "/claim").json(&request).send().await?.error_for_status()?;
         let cookie = claimed.headers().get(SET_COOKIE).context("claiming set no cookie")?.to_str()?;
         let cookie = cookie.split(';').next().unwrap_or_default().to_owned();
@@ -121,7 +161,13 @@ impl DockerHost {
             .in_folder(&self.folder)
             .run(PATIENCE)
             .await?;
-        anyhow::ensure!(done.code == Some(0), "panda {arguments:?} exited with {:?}\n{}\n{}", done.code, done.stdout, done.stderr);
+        anyhow::ensure!(
+            done.code == Some(0),
+            "panda {arguments:?} exited with {:?}\n{}\n{}",
+            done.code,
+            done.stdout,
+            done.stderr
+        );
         Ok(done.stdout)
     }
 
@@ -158,7 +204,8 @@ impl DockerHost {
 
 impl Drop for DockerHost {
     fn drop(&mut self) {
-        let containers = self.docker.call(&["ps", "-aq", "--filter", &format!("label=dev.panda.platform={}", self.name)]);
+        let containers =
+            self.docker.call(&["ps", "-aq", "--filter", &format!("label=dev.panda.platform={}", self.name)]);
         let ids = containers.unwrap_or_default();
         let mut arguments = vec!["rm", "-f", "-v"];
         arguments.extend(ids.split_whitespace());

@@ -144,9 +144,15 @@ impl Installation {
             anyhow::ensure!(begun.elapsed() < PATIENCE, "the server printed no claim token:\n{log}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         };
-        let request = ClaimRequest { claim_token, email: EMAIL.into(), password: PASSWORD.into(), team: None };
+        let request =
+            ClaimRequest { claim_token, email: EMAIL.into(), password: PASSWORD.into(), team: None };
         let claimed = self.api.request(Method::POST, "/claim").json(&request).send().await?;
-        anyhow::ensure!(claimed.status().is_success(), "claiming: {} {}", claimed.status(), claimed.text().await?);
+        anyhow::ensure!(
+            claimed.status().is_success(),
+            "claiming: {} {}",
+            claimed.status(),
+            claimed.text().await?
+        );
         let cookie = claimed.headers().get(SET_COOKIE).context("claiming set no cookie")?.to_str()?;
         let cookie = cookie.split(';').next().unwrap_or_default().to_owned();
         let wish = TokenRequest { name: "tests".into(), scope: "full".into(), ttl_days: None };
@@ -189,7 +195,13 @@ impl Installation {
     /// Runs `panda`; anything but exit 0 is an error. Returns standard output.
     pub async fn cli_ok(&self, folder: &Path, arguments: &[&str]) -> anyhow::Result<String> {
         let done = self.cli(folder, arguments).await?;
-        anyhow::ensure!(done.code == Some(0), "panda {arguments:?} exited with {:?}\n{}\n{}", done.code, done.stdout, done.stderr);
+        anyhow::ensure!(
+            done.code == Some(0),
+            "panda {arguments:?} exited with {:?}\n{}\n{}",
+            done.code,
+            done.stdout,
+            done.stderr
+        );
         Ok(done.stdout)
     }
 
@@ -279,7 +291,9 @@ impl Installation {
 
     /// Returns what the server has written since the installation was made.
     pub fn server_log(&self) -> String {
-        fs::read(self.folder.join("server.log")).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default()
+        fs::read(self.folder.join("server.log"))
+            .map(|text| String::from_utf8_lossy(&text).into_owned())
+            .unwrap_or_default()
     }
 
     /// Returns its containers and networks, as the engine lists them.
@@ -296,7 +310,10 @@ impl Installation {
             if containers.is_empty() && networks.is_empty() {
                 return Ok(());
             }
-            anyhow::ensure!(begun.elapsed() < PATIENCE, "left on the engine: containers {containers:?}, networks {networks:?}");
+            anyhow::ensure!(
+                begun.elapsed() < PATIENCE,
+                "left on the engine: containers {containers:?}, networks {networks:?}"
+            );
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
@@ -336,7 +353,13 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn settings(ground: &Ground, folder: &Path, docker: &Path, ports: [SocketAddr; 3], range: &Range) -> Vec<(String, String)> {
+fn settings(
+    ground: &Ground,
+    folder: &Path,
+    docker: &Path,
+    ports: [SocketAddr; 3],
+    range: &Range,
+) -> Vec<(String, String)> {
     let [api, https, http] = ports;
     let set = |name: &str, value: String| (format!("PANDA_{name}"), value);
     vec![
@@ -350,8 +373,12 @@ fn settings(ground: &Ground, folder: &Path, docker: &Path, ports: [SocketAddr; 3
         set("REGISTRY__PUSH_URL", ground.push.clone()),
         set("REGISTRY__PULL_URL", ground.pull.clone()),
         set("REGISTRY__INSECURE", "true".into()),
+        set("REGISTRY__ALLOW_HOSTS", ground.image_host().to_owned()),
         set("BUILDER__ADDRESS", ground.buildkit.clone()),
-        set("LOG__FILTER", "info,panda_deployer=debug,panda_jobs=debug,panda_platform_api::http::frame=warn".into()),
+        set(
+            "LOG__FILTER",
+            "info,panda_deployer=debug,panda_jobs=debug,panda_platform_api::http::frame=warn".into(),
+        ),
     ]
 }
 
@@ -359,7 +386,8 @@ fn settings(ground: &Ground, folder: &Path, docker: &Path, ports: [SocketAddr; 3
 fn free_addresses() -> anyhow::Result<[SocketAddr; 3]> {
     let listeners: Vec<TcpListener> =
         (0..3).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<_, _>>()?;
-    let addresses: Vec<SocketAddr> = listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
+    let addresses: Vec<SocketAddr> =
+        listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
     Ok([addresses[0], addresses[1], addresses[2]])
 }
 

@@ -23,7 +23,8 @@ impl Source {
     /// Copies `tests/apps/NAME`.
     pub fn sample(name: &str) -> anyhow::Result<Self> {
         let source = Self { folder: TempDir::new()? };
-        copy(&repository().join("tests/apps").join(name), source.path()).with_context(|| format!("copying `{name}`"))?;
+        copy(&repository().join("tests/apps").join(name), source.path())
+            .with_context(|| format!("copying `{name}`"))?;
         Ok(source)
     }
 

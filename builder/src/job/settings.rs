@@ -29,7 +29,12 @@ pub fn build_key(tree: TreeHash, settings: &BuildSettings, env_version: i64) -> 
     let version = |name: &String| (name.clone(), env_version.to_string());
     let secret_versions: BTreeMap<String, String> = settings.secrets.iter().map(version).collect();
     let base_digests = BTreeMap::new();
-    key::build_key(&BuildInputs { tree, settings, secret_versions: &secret_versions, base_digests: &base_digests })
+    key::build_key(&BuildInputs {
+        tree,
+        settings,
+        secret_versions: &secret_versions,
+        base_digests: &base_digests,
+    })
 }
 
 #[cfg(test)]

@@ -55,6 +55,25 @@ impl ImageReference {
         self.host.as_deref()
     }
 
+    /// Tells whether the registry's host is of this machine or its private networks: an address that isn't public, a name
+    /// without a dot, or one that only exists locally.
+    pub fn names_private_host(&self) -> bool {
+        let Some(host) = &self.host else { return false };
+        let name = host.split(':').next().unwrap_or_default();
+        match name.parse::<std::net::Ipv4Addr>() {
+            Ok(ip) => {
+                let shared = ip.octets()[0] == 100 && (64..128).contains(&ip.octets()[1]);
+                ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.is_unspecified() || shared
+            }
+            // A name of digits and dots that is no address may be read as one by somebody else.
+            Err(_) if name.bytes().all(|b| b.is_ascii_digit() || b == b'.') => true,
+            Err(_) => {
+                !name.contains('.')
+                    || [".localhost", ".local", ".internal"].iter().any(|end| name.ends_with(end))
+            }
+        }
+    }
+
     /// Returns host and path without tag and digest.
     pub fn repository(&self) -> String {
         match &self.host {
@@ -204,6 +223,25 @@ mod tests {
             "a//b",
         ] {
             assert!(bad.parse::<ImageReference>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn hosts_of_the_machine_and_its_networks_are_told_from_public_ones() {
+        let private = |text: &str| text.parse::<ImageReference>().unwrap().names_private_host();
+        for host in [
+            "169.254.169.254/x",
+            "localhost:2375/x",
+            "10.0.0.1:5000/x",
+            "127.0.0.1/x",
+            "0.0.0.0:1/x",
+            "a.internal/x",
+            "127.1:80/x",
+        ] {
+            assert!(private(host), "{host}");
+        }
+        for image in ["node:22-slim", "ghcr.io/acme/api", "8.8.8.8:5000/x"] {
+            assert!(!private(image), "{image}");
         }
     }
 

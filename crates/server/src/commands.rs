@@ -24,6 +24,7 @@ pub(crate) use claim_token::keep as keep_claim_token;
 
 /// The operator's commands.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it in a process")]
 pub(crate) enum Command {
     /// Set this machine up: folders, configuration, containers. Safe to run again
     Install(install::InstallArgs),
@@ -120,10 +121,6 @@ impl Command {
 
 /// Reads the configuration as the server does.
 fn load(file: Option<&Path>, data_dir: Option<PathBuf>) -> Outcome<Config> {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the name that other tools use; it is read here and in main only"
-    )]
     let database = std::env::var("DATABASE_URL").ok();
     Config::load(file, database, data_dir)
         .map_err(|error| Failure::of(error, "correct it; `panda-server config check` names every mistake"))

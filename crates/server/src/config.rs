@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use check::{Finding, check};
+pub(crate) use check::check;
 
 /// Where the file lies unless `--config` says otherwise.
-pub const DEFAULT_FILE: &str = "/etc/panda/server.toml";
+pub(crate) const DEFAULT_FILE: &str = "/etc/panda/server.toml";
 
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub(crate) struct Config {
     /// State: `db`, `keys`, `blobs`, `logs`, `edge`.
     pub data_dir: PathBuf,
     /// The platform's own address, as people and clients use it.
@@ -45,7 +45,7 @@ pub struct Config {
 /// Where the API listens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Listen {
+pub(crate) struct Listen {
     /// TCP, loopback only: the edge brings requests from outside.
     pub api: SocketAddr,
     /// Unix socket for the operator: metrics, backup of a running server. Empty: below the data folder.
@@ -55,7 +55,7 @@ pub struct Listen {
 /// Where the state is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Database {
+pub(crate) struct Database {
     /// `sqlite:///path` or `postgres://…`; empty: SQLite below the data folder. `DATABASE_URL` sets it too.
     pub url: String,
     /// Connections at most.
@@ -67,7 +67,7 @@ pub struct Database {
 /// What runs containers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Runtime {
+pub(crate) struct Runtime {
     /// `docker`.
     pub kind: String,
     /// The engine's socket.
@@ -79,7 +79,7 @@ pub struct Runtime {
 /// The ingress.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Edge {
+pub(crate) struct Edge {
     /// Its control socket. Empty: below the data folder.
     pub control: PathBuf,
     /// The HTTPS port that people see.
@@ -91,19 +91,21 @@ pub struct Edge {
 /// Where images lie.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Registry {
+pub(crate) struct Registry {
     /// Host (and port) that the builder pushes to.
     pub push_url: String,
     /// Host (and port) that the runtime pulls from.
     pub pull_url: String,
     /// Whether the push host speaks plain HTTP.
     pub insecure: bool,
+    /// Registries on private addresses that images may be deployed from, as `host:port`; all others there are refused.
+    pub allow_hosts: Vec<String>,
 }
 
 /// What builds images.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Builder {
+pub(crate) struct Builder {
     /// BuildKit's address. Empty: the socket below the data folder.
     pub address: String,
     /// Builds at the same time.
@@ -113,9 +115,10 @@ pub struct Builder {
 }
 
 /// Certificates.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "they are the names in the file: `certificates.acme_email`")]
 #[serde(deny_unknown_fields, default)]
-pub struct Certificates {
+pub(crate) struct Certificates {
     /// The ACME directory; empty: only the local authority.
     pub acme_directory: String,
     /// Address that the authority may write to.
@@ -125,9 +128,9 @@ pub struct Certificates {
 }
 
 /// Keys for what is encrypted at rest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Keys {
+pub(crate) struct Keys {
     /// The key file. Empty: `keys/master.key` below the data folder, made at the first start.
     pub file: PathBuf,
     /// A program (argv) that prints the key, instead of a file: the hook for a KMS.
@@ -137,7 +140,7 @@ pub struct Keys {
 /// Logs of the server itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Log {
+pub(crate) struct Log {
     /// `text` or `json`.
     pub format: String,
     /// A filter such as `info` or `info,panda_deployer=debug`.
@@ -193,33 +196,18 @@ impl Default for Edge {
 
 impl Default for Registry {
     fn default() -> Self {
-        Self { push_url: "registry:5000".to_owned(), pull_url: "127.0.0.1:7050".to_owned(), insecure: true }
+        Self {
+            push_url: "registry:5000".to_owned(),
+            pull_url: "127.0.0.1:7050".to_owned(),
+            insecure: true,
+            allow_hosts: Vec::new(),
+        }
     }
 }
 
 impl Default for Builder {
     fn default() -> Self {
         Self { address: String::new(), concurrency: 2, memory_mib: 2048 }
-    }
-}
-
-#[expect(
-    clippy::derivable_impls,
-    reason = "the other sections spell their defaults out, and so does this one"
-)]
-impl Default for Certificates {
-    fn default() -> Self {
-        Self { acme_directory: String::new(), acme_email: String::new(), acme_ca_file: PathBuf::new() }
-    }
-}
-
-#[expect(
-    clippy::derivable_impls,
-    reason = "the other sections spell their defaults out, and so does this one"
-)]
-impl Default for Keys {
-    fn default() -> Self {
-        Self { file: PathBuf::new(), command: Vec::new() }
     }
 }
 
@@ -231,7 +219,7 @@ impl Default for Log {
 
 /// The settings can't be read.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
+pub(crate) enum ConfigError {
     /// A file that was named isn't there.
     #[error("the configuration file `{}` isn't there", .0.display())]
     Absent(PathBuf),
@@ -247,9 +235,16 @@ fn is_ours(variable: &str) -> bool {
     matches!(rest, "DATA_DIR" | "PUBLIC_URL" | "APPS_DOMAIN") || rest.contains("__")
 }
 
+/// The variables that are settings of the server; `PANDA_TOKEN` and others are the command line's.
+fn variables() -> std::collections::HashMap<String, String> {
+    const PLAIN: [&str; 3] = ["PANDA_DATA_DIR", "PANDA_PUBLIC_URL", "PANDA_APPS_DOMAIN"];
+    let ours = |name: &str| name.starts_with("PANDA_") && (name.contains("__") || PLAIN.contains(&name));
+    std::env::vars().filter(|(name, _)| ours(name)).collect()
+}
+
 impl Config {
     /// Reads file and environment. A file that is named has to be there; the default one may be absent.
-    pub fn load(
+    pub(crate) fn load(
         file: Option<&Path>,
         database_url: Option<String>,
         data_dir: Option<PathBuf>,
@@ -261,13 +256,19 @@ impl Config {
         }
         let path = file.unwrap_or(Path::new(DEFAULT_FILE));
         let environment = config::Environment::with_prefix("PANDA")
+            .source(Some(variables()))
             .prefix_separator("_")
             .separator("__")
             .try_parsing(true)
             .source(Some(std::env::vars().filter(|(name, _)| is_ours(name)).collect()));
         let mut loaded: Self = config::Config::builder()
             .add_source(config::File::from(path).format(config::FileFormat::Toml).required(file.is_some()))
-            .add_source(environment.list_separator(" ").with_list_parse_key("keys.command"))
+            .add_source(
+                environment
+                    .list_separator(" ")
+                    .with_list_parse_key("keys.command")
+                    .with_list_parse_key("registry.allow_hosts"),
+            )
             .build()?
             .try_deserialize()?;
         if let Some(url) = database_url.filter(|url| !url.is_empty()) {
@@ -303,7 +304,7 @@ impl Config {
     }
 
     /// Returns the settings as people may read them: a password in the database's URL is a hole.
-    pub fn redacted(&self) -> Self {
+    pub(crate) fn redacted(&self) -> Self {
         let mut shown = self.clone();
         if let Some((scheme, rest)) = shown.database.url.clone().split_once("://")
             && let Some((login, place)) = rest.rsplit_once('@')
@@ -315,7 +316,7 @@ impl Config {
     }
 
     /// Returns the host of the platform's own address.
-    pub fn platform_host(&self) -> String {
+    pub(crate) fn platform_host(&self) -> String {
         let rest = self.public_url.split_once("://").map_or(self.public_url.as_str(), |(_, rest)| rest);
         let authority = rest.split('/').next().unwrap_or_default();
         authority.rsplit_once(':').map_or(authority, |(host, _)| host).to_owned()

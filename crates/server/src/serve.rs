@@ -94,7 +94,7 @@ async fn announce(config: &Config, store: &panda_store::Store) -> anyhow::Result
     if let Some(token) = ensure_claim_token(store).await.context("make the claim token")? {
         println!("this server has no owner yet; claim it at {}/claim", config.public_url);
         println!("claim token: {}", token.reveal());
-        commands::keep_claim_token(config, Some(token.reveal().as_ref()))
+        commands::keep_claim_token(config, Some(token.reveal()))
     } else {
         commands::keep_claim_token(config, None)
     }

@@ -187,6 +187,8 @@ fn platform_settings(config: &Config, local_ca: String) -> anyhow::Result<Platfo
         local_ca: Some(local_ca),
         addresses: own_addresses(),
         edge_secret: None,
+        own_registry: config.registry.pull_url.clone(),
+        allowed_image_hosts: config.registry.allow_hosts.clone(),
         request_deadline: Duration::from_secs(30),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     })

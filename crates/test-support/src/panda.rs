@@ -188,6 +188,8 @@ fn settings() -> PlatformSettings {
         local_ca: None,
         addresses: vec!["203.0.113.1".parse().expect("an address")],
         edge_secret: Some(SecretString::from(EDGE_SECRET)),
+        own_registry: "127.0.0.1:7050".to_owned(),
+        allowed_image_hosts: Vec::new(),
         request_deadline: Duration::from_secs(30),
         version: "0.0.0-test".to_owned(),
     }

@@ -18,7 +18,7 @@ use crate::routes::RoutePublisher;
 /// The setting that keeps the account, sealed.
 const ACCOUNT: &str = "acme.account";
 /// How long the authority may take to look.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Why an order failed, in words for the owner of the host.
 #[derive(Debug, thiserror::Error)]

@@ -59,12 +59,12 @@ impl World {
     }
 
     fn rolling(&self) -> Phase {
-        Phase::Rolling { since: self.now, deadline: Duration::from_secs(300) }
+        Phase::Rolling { since: self.now, deadline: Duration::from_mins(5) }
     }
 }
 
 fn web(replicas: u32) -> Vec<ProcessWish> {
-    vec![ProcessWish { name: ProcessName::web(), replicas, startup: Duration::from_secs(120) }]
+    vec![ProcessWish { name: ProcessName::web(), replicas, startup: Duration::from_mins(2) }]
 }
 
 fn decide(
@@ -107,7 +107,7 @@ fn the_old_release_stays_until_every_new_instance_is_ready() {
 #[test]
 fn no_instance_starts_before_the_release_command_has_succeeded() {
     let world = World::new();
-    let releasing = |task| Phase::Releasing { task, since: world.now, deadline: Duration::from_secs(600) };
+    let releasing = |task| Phase::Releasing { task, since: world.now, deadline: Duration::from_mins(10) };
     let start = decide(&world, releasing(Some(TaskStatus::Absent)), None, &[], 1);
     assert_eq!((start.next, start.ensure.len()), (Move::StartTask, 0));
     let failed = TaskStatus::Ended { code: 1, oom: false, timed_out: false };
@@ -136,7 +136,10 @@ fn a_release_that_never_gets_ready_ends_at_its_startup_time_or_the_deadline() {
     let starting = world.workload(&world.new, &[InstanceState::Starting]);
     let phase = world.rolling();
     world.now = Timestamp::from_second(1_000_121).unwrap();
-    assert!(matches!(decide(&world, phase.clone(), None, &[starting.clone()], 1).next, Move::FailHealth(_)));
+    assert!(matches!(
+        decide(&world, phase.clone(), None, std::slice::from_ref(&starting), 1).next,
+        Move::FailHealth(_)
+    ));
     let mut young = starting;
     world.now = Timestamp::from_second(1_000_301).unwrap();
     young.instances[0].started_at = Some(world.now);

@@ -95,9 +95,8 @@ impl Rollouts {
     ) -> Result<Option<bool>, DeployError> {
         let (Some(target), next) = (&state.target, &plan.next) else { return Ok(None) };
         match (&state.active, next) {
-            (_, Move::Wait) => return Ok(None),
             (Some(deployment), Move::StartTask) => {
-                self.start_release_command(state, target, deployment).await?
+                self.start_release_command(state, target, deployment).await?;
             }
             (Some(deployment), Move::Roll) => self.roll(state, deployment).await?,
             (Some(deployment), Move::Switch) => self.switch(target, deployment).await?,
@@ -120,7 +119,7 @@ impl Rollouts {
                 self.give_up(state, deployment, DeploymentState::TimedOut { failure }).await?;
             }
             (None, Move::GoBack(trouble)) => self.go_back(state, target, trouble).await?,
-            (None, _) | (Some(_), Move::GoBack(_)) => return Ok(None),
+            (None, _) | (Some(_), Move::GoBack(_) | Move::Wait) => return Ok(None),
         }
         Ok(Some(true))
     }
@@ -132,15 +131,14 @@ impl Rollouts {
         deployment: &DeploymentRow,
     ) -> Result<(), DeployError> {
         // The id is kept before the task starts: a crash between the two starts it under the same id.
-        let task = match &deployment.task {
-            Some(task) => task.clone(),
-            None => {
-                let task: TaskId = self.store.ids().next();
-                let mut tx = self.store.begin().await?;
-                tx.attach_task(&deployment.id, &task).await?;
-                tx.commit().await?;
-                task
-            }
+        let task = if let Some(task) = &deployment.task {
+            task.clone()
+        } else {
+            let task: TaskId = self.store.ids().next();
+            let mut tx = self.store.begin().await?;
+            tx.attach_task(&deployment.id, &task).await?;
+            tx.commit().await?;
+            task
         };
         self.ensure_ground(state).await?;
         match self.try_start(state, target, &task).await {
@@ -238,15 +236,12 @@ impl Rollouts {
     }
 
     async fn refused(&self, state: &AppState, failure: Failure) -> Result<bool, DeployError> {
-        match &state.active {
-            Some(deployment) => {
-                self.give_up(state, deployment, DeploymentState::Unhealthy { failure }).await?;
-                Ok(true)
-            }
-            None => {
-                tracing::warn!(app.name = %state.row.placement.app_name, "`{}` can't be kept as wished: {}", state.row.placement.app_name, failure.cause);
-                Ok(false)
-            }
+        if let Some(deployment) = &state.active {
+            self.give_up(state, deployment, DeploymentState::Unhealthy { failure }).await?;
+            Ok(true)
+        } else {
+            tracing::warn!(app.name = %state.row.placement.app_name, "`{}` can't be kept as wished: {}", state.row.placement.app_name, failure.cause);
+            Ok(false)
         }
     }
 }

@@ -32,7 +32,7 @@ impl Rollouts {
         let mut tx = self.store.begin().await?;
         tx.switch_to(deployment, &target.attempt.release, target.attempt.revision).await?;
         tx.commit().await?;
-        Ok(self.publisher.publish().await?)
+        self.publisher.publish().await
     }
 
     /// Says that it is live, once the routes are known to point at it.

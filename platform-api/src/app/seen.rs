@@ -40,12 +40,10 @@ pub fn seen(row: &PlacementRow, formation: &Formation) -> Seen {
     }
     let release = workloads.first().map(|w| w.release_number);
     let state = word(row, formation, &ready).to_owned();
-    let troubled = workloads.iter().flat_map(|w| &w.instances).filter(|i| i.state != InstanceState::Ready);
-    let reason = if matches!(state.as_str(), "running" | "stopped") {
-        None
-    } else {
-        troubled.filter_map(reason).next()
-    };
+    let mut troubled =
+        workloads.iter().flat_map(|w| &w.instances).filter(|i| i.state != InstanceState::Ready);
+    let reason =
+        if matches!(state.as_str(), "running" | "stopped") { None } else { troubled.find_map(reason) };
     Seen { state, reason, release, ready }
 }
 

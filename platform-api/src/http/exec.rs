@@ -79,6 +79,7 @@ async fn exec(
 /// Attaches to a task's terminal and streams. A WebSocket, as for exec but without the first message.
 #[utoipa::path(get, path = "/apps/{app}/tasks/{id}/attach", tag = "exec", params(TargetParams, SizeQuery, ("id" = String, Path,)),
     responses((status = 101)))]
+#[expect(clippy::too_many_arguments, reason = "a handler takes what the request has")]
 async fn attach(
     State(platform): State<Shared>,
     principal: Principal,

@@ -122,7 +122,12 @@ fn a_version_that_dies_twenty_seconds_after_going_live_is_rolled_back_by_itself(
         let report = prober.stop();
         let last_failure = report.failures().last().map(|sample| sample.sent);
         assert!(last_failure.is_none_or(|sent| sent <= back + Duration::from_secs(1)), "{report}");
-        let outcome = app.releases().await?.into_iter().find(|r| Some(r.number) == went_live.release).map(|r| r.outcome);
+        let outcome = app
+            .releases()
+            .await?
+            .into_iter()
+            .find(|r| Some(r.number) == went_live.release)
+            .map(|r| r.outcome);
         assert_ne!(outcome.as_deref(), Some("live"), "the dead release still counts as live");
         Ok(())
     });

@@ -50,7 +50,11 @@ impl Authority {
             .start("pebble", Path::new(&path("pebble.log")))?;
         let begun = Instant::now();
         while tokio::net::TcpStream::connect(listen).await.is_err() {
-            anyhow::ensure!(begun.elapsed() < Duration::from_secs(30), "Pebble doesn't listen: {}", pebble.log());
+            anyhow::ensure!(
+                begun.elapsed() < Duration::from_secs(30),
+                "Pebble doesn't listen: {}",
+                pebble.log()
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Ok(Self {
@@ -65,36 +69,45 @@ impl Authority {
     async fn root(&self) -> anyhow::Result<String> {
         let own = reqwest::Certificate::from_pem(&fs::read(&self.ca_file)?)?;
         let client = reqwest::Client::builder().no_proxy().tls_certs_only([own]).build()?;
-        Ok(client.get(format!("https://127.0.0.1:{}/roots/0", self.management.port())).send().await?.text().await?)
+        Ok(client
+            .get(format!("https://127.0.0.1:{}/roots/0", self.management.port()))
+            .send()
+            .await?
+            .text()
+            .await?)
     }
 }
 
 #[test]
 fn an_app_on_a_public_domain_gets_a_certificate_by_acme_and_keeps_it_without_a_control_plane() {
     let domain = [("PANDA_APPS_DOMAIN".to_owned(), "apps.example".to_owned())];
-    story_with(|_| Ok(Options { settings: domain.into(), ..Options::default() }), async |panda| {
-        let authority = Authority::start(panda).await?;
-        panda.terminate_server().await?;
-        panda.set("PANDA_CERTIFICATES__ACME_DIRECTORY", &authority.directory);
-        panda.set("PANDA_CERTIFICATES__ACME_CA_FILE", &authority.ca_file);
-        panda.set("PANDA_CERTIFICATES__ACME_EMAIL", "owner@example.com");
-        panda.start_server().await?;
+    story_with(
+        |_| Ok(Options { settings: domain.into(), ..Options::default() }),
+        async |panda| {
+            let authority = Authority::start(panda).await?;
+            panda.terminate_server().await?;
+            panda.set("PANDA_CERTIFICATES__ACME_DIRECTORY", &authority.directory);
+            panda.set("PANDA_CERTIFICATES__ACME_CA_FILE", &authority.ca_file);
+            panda.set("PANDA_CERTIFICATES__ACME_EMAIL", "owner@example.com");
+            panda.start_server().await?;
 
-        let app = App::create(panda, "web").await?;
-        assert!(app.url.starts_with("https://web.apps.example:"), "{}", app.url);
-        app.deploy_live(&image(panda, "v1")).await?;
-        let target = Target { url: app.url.clone(), address: panda.https, ca: Some(authority.root().await?) };
-        let prober = Prober::start(&target, 50)?;
-        prober.until_answers("v1", Duration::from_mins(2)).await?;
-        drop(prober);
+            let app = App::create(panda, "web").await?;
+            assert!(app.url.starts_with("https://web.apps.example:"), "{}", app.url);
+            app.deploy_live(&image(panda, "v1")).await?;
+            let target =
+                Target { url: app.url.clone(), address: panda.https, ca: Some(authority.root().await?) };
+            let prober = Prober::start(&target, 50)?;
+            prober.until_answers("v1", Duration::from_mins(2)).await?;
+            drop(prober);
 
-        panda.kill9_server();
-        panda.kill9_edge();
-        panda.start_edge().await?;
-        let prober = Prober::start(&target, 50)?;
-        prober.until_answers("v1", Duration::from_secs(10)).await?;
-        tokio::time::sleep(Duration::from_secs(1)).await; // some fifty requests
-        prober.stop().assert_only("v1");
-        Ok(())
-    });
+            panda.kill9_server();
+            panda.kill9_edge();
+            panda.start_edge().await?;
+            let prober = Prober::start(&target, 50)?;
+            prober.until_answers("v1", Duration::from_secs(10)).await?;
+            tokio::time::sleep(Duration::from_secs(1)).await; // some fifty requests
+            prober.stop().assert_only("v1");
+            Ok(())
+        },
+    );
 }

@@ -34,9 +34,17 @@ fn the_command_line_takes_a_directory_from_its_first_deploy_to_its_end() {
         assert_eq!(run(&on(&["env", "get", "COLOUR"])).await?.trim(), "blue");
         run(&on(&["scale", "1"])).await?;
         assert!(run(&on(&["logs", "-n", "50"])).await?.contains("hello-node"));
-        assert!(panda.cli_ok(folder, &["exec", "-a", "hello", "--", "node", "-p", "6*7"]).await?.contains("42"));
-        assert!(panda.cli_ok(folder, &["run", "-a", "hello", "--", "node", "-p", "process.env.COLOUR"]).await?.contains("blue"));
-        let failed = panda.cli(folder, &["run", "-a", "hello", "--", "node", "-e", "process.exit(9)"]).await?;
+        assert!(
+            panda.cli_ok(folder, &["exec", "-a", "hello", "--", "node", "-p", "6*7"]).await?.contains("42")
+        );
+        assert!(
+            panda
+                .cli_ok(folder, &["run", "-a", "hello", "--", "node", "-p", "process.env.COLOUR"])
+                .await?
+                .contains("blue")
+        );
+        let failed =
+            panda.cli(folder, &["run", "-a", "hello", "--", "node", "-e", "process.exit(9)"]).await?;
         assert_ne!(failed.code, Some(0), "a failed run exits 0");
         assert!(run(&on(&["releases", "diff", "v1", "v2"])).await?.contains("image"));
         assert!(run(&on(&["status"])).await?.contains("hello"));

@@ -36,7 +36,11 @@ fn one_changed_line_is_live_without_a_failed_request_and_the_same_source_is_no_r
 #[test]
 fn applications_with_npm_and_pip_dependencies_and_a_static_site_deploy_unchanged() {
     story(async |panda| {
-        for (sample, says) in [("npm-express", "npm-express v1"), ("pip-flask", "pip-flask v1"), ("static-site", "static-site v1")] {
+        for (sample, says) in [
+            ("npm-express", "npm-express v1"),
+            ("pip-flask", "pip-flask v1"),
+            ("static-site", "static-site v1"),
+        ] {
             let app = App::create(panda, sample).await?;
             app.deploy_source(&Source::sample(sample)?).await?;
             let (status, body) = app.fetch("/").await?;
@@ -58,7 +62,10 @@ fn a_build_that_hangs_is_gone_two_seconds_after_its_cancel() {
         // The step's name says it too, a moment before its process is there.
         let patience = Instant::now();
         while processes_with("sleep\x004711").is_empty() {
-            assert!(patience.elapsed() < Duration::from_secs(20), "the step's process can't be seen from here");
+            assert!(
+                patience.elapsed() < Duration::from_secs(20),
+                "the step's process can't be seen from here"
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
 
@@ -68,7 +75,11 @@ fn a_build_that_hangs_is_gone_two_seconds_after_its_cancel() {
         assert_eq!(ended.state, "canceled", "{ended:?}");
         assert!(begun.elapsed() < Duration::from_secs(2), "cancelled after {:?}", begun.elapsed());
         while !processes_with("sleep\x004711").is_empty() {
-            assert!(begun.elapsed() < Duration::from_secs(2), "the step still runs {:?} after the cancel", begun.elapsed());
+            assert!(
+                begun.elapsed() < Duration::from_secs(2),
+                "the step still runs {:?} after the cancel",
+                begun.elapsed()
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Ok(())
@@ -161,7 +172,11 @@ async fn deploy_any(app: &App<'_>, source: &Source) -> anyhow::Result<Deployment
 /// Demands an end with a class, a cause and a fix.
 #[track_caller]
 fn expect(deployment: &Deployment, state: &str, code: &str) {
-    assert_eq!((deployment.state.as_str(), deployment.failure_code.as_deref()), (state, Some(code)), "{deployment:#?}");
+    assert_eq!(
+        (deployment.state.as_str(), deployment.failure_code.as_deref()),
+        (state, Some(code)),
+        "{deployment:#?}"
+    );
     assert!(deployment.cause.as_deref().is_some_and(|text| !text.is_empty()), "{deployment:#?}");
     assert!(deployment.fix.as_deref().is_some_and(|text| !text.is_empty()), "{deployment:#?}");
 }

@@ -42,7 +42,8 @@ fn a_builder_that_is_away_is_named_and_the_next_deploy_after_its_return_works() 
         let prober = app.probe()?;
         let address = panda.ground.buildkit.clone();
         panda.terminate_server().await?;
-        panda.set("PANDA_BUILDER__ADDRESS", &format!("unix://{}", panda.folder.join("nobody.sock").display()));
+        panda
+            .set("PANDA_BUILDER__ADDRESS", &format!("unix://{}", panda.folder.join("nobody.sock").display()));
         panda.start_server().await?;
 
         let source = Source::sample("hello-node")?;
@@ -51,7 +52,11 @@ fn a_builder_that_is_away_is_named_and_the_next_deploy_after_its_return_works() 
         let ended = tokio::time::timeout(Duration::from_secs(100), app.end(&id)).await;
         if let Ok(ended) = ended {
             let ended = ended?;
-            assert_eq!((ended.state.as_str(), ended.failure_code.as_deref()), ("build_failed", Some("P111")), "{ended:#?}");
+            assert_eq!(
+                (ended.state.as_str(), ended.failure_code.as_deref()),
+                ("build_failed", Some("P111")),
+                "{ended:#?}"
+            );
         } else {
             // It waits for the builder: within its deadline, and it says so.
             assert_eq!(app.deployment(&id).await?.state, "building");
@@ -78,7 +83,11 @@ fn a_registry_that_is_away_is_named_and_the_old_release_serves() {
         panda.start_server().await?;
         let source = Source::sample("hello-node")?;
         let ended = app.deploy(&tree(&app.upload(&source).await?)).await?;
-        assert_eq!((ended.state.as_str(), ended.failure_code.as_deref()), ("build_failed", Some("P111")), "{ended:#?}");
+        assert_eq!(
+            (ended.state.as_str(), ended.failure_code.as_deref()),
+            ("build_failed", Some("P111")),
+            "{ended:#?}"
+        );
         assert!(ended.cause.as_deref().unwrap_or_default().contains("registry"), "{ended:#?}");
         prober.stop().assert_only("v1");
         Ok(())
@@ -219,7 +228,11 @@ fn a_builder_that_dies_in_a_build_leaves_a_deploy_that_ends_and_a_next_one_that_
         let ended = app.end(&id).await?;
         match ended.state.as_str() {
             "live" => {}
-            _ => assert_eq!((ended.state.as_str(), ended.failure_code.as_deref()), ("build_failed", Some("P111")), "{ended:#?}"),
+            _ => assert_eq!(
+                (ended.state.as_str(), ended.failure_code.as_deref()),
+                ("build_failed", Some("P111")),
+                "{ended:#?}"
+            ),
         }
         source.write("version.txt", "v3")?;
         app.deploy_source(&source).await?;
@@ -231,28 +244,38 @@ fn a_builder_that_dies_in_a_build_leaves_a_deploy_that_ends_and_a_next_one_that_
 
 #[test]
 fn a_postgresql_that_is_gone_is_told_as_unavailable_and_all_goes_on_when_it_is_back() {
-    story_with(|_| Ok(Options { database: Database::Postgres, ..Options::default() }), async |panda| {
-        let app = App::create(panda, "web").await?;
-        app.deploy_live(&image(panda, "v1")).await?;
-        let prober = app.probe()?;
-        let database = panda.database().context("it has a database of its own")?;
-        let sql = |text: String| Program::new("psql").args([&panda.ground.postgres, "-qc", &text]).output();
-        sql(format!("alter database {database} allow_connections false"))?;
-        sql(format!("select pg_terminate_backend(pid) from pg_stat_activity where datname = '{database}'"))?;
-        let refusal = app.ask(&image(panda, "v2")).await.err().context("a deploy was taken without a database")?;
-        assert_eq!(refusal.code(), Some(ErrorCode::Unavailable), "{refusal}");
-        tokio::time::sleep(Duration::from_secs(3)).await; // reconcilers and jobs meet the hole, too
-        sql(format!("alter database {database} allow_connections true"))?;
-        let begun = Instant::now();
-        while app.view().await.is_err() {
-            anyhow::ensure!(begun.elapsed() < Duration::from_secs(30), "the server doesn't find its database again");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        app.deploy_live(&image(panda, "v2")).await?;
-        prober.until_answers("v2", Duration::from_secs(10)).await?;
-        prober.stop().assert_no_failures();
-        Ok(())
-    });
+    story_with(
+        |_| Ok(Options { database: Database::Postgres, ..Options::default() }),
+        async |panda| {
+            let app = App::create(panda, "web").await?;
+            app.deploy_live(&image(panda, "v1")).await?;
+            let prober = app.probe()?;
+            let database = panda.database().context("it has a database of its own")?;
+            let sql =
+                |text: String| Program::new("psql").args([&panda.ground.postgres, "-qc", &text]).output();
+            sql(format!("alter database {database} allow_connections false"))?;
+            sql(format!(
+                "select pg_terminate_backend(pid) from pg_stat_activity where datname = '{database}'"
+            ))?;
+            let refusal =
+                app.ask(&image(panda, "v2")).await.err().context("a deploy was taken without a database")?;
+            assert_eq!(refusal.code(), Some(ErrorCode::Unavailable), "{refusal}");
+            tokio::time::sleep(Duration::from_secs(3)).await; // reconcilers and jobs meet the hole, too
+            sql(format!("alter database {database} allow_connections true"))?;
+            let begun = Instant::now();
+            while app.view().await.is_err() {
+                anyhow::ensure!(
+                    begun.elapsed() < Duration::from_secs(30),
+                    "the server doesn't find its database again"
+                );
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            app.deploy_live(&image(panda, "v2")).await?;
+            prober.until_answers("v2", Duration::from_secs(10)).await?;
+            prober.stop().assert_no_failures();
+            Ok(())
+        },
+    );
 }
 
 #[test]
@@ -267,31 +290,40 @@ fn a_state_in_postgresql_that_lost_its_key_is_refused_and_no_key_is_made_up() {
 
 /// Takes each file away while the server is down: it has to refuse to start, and to go on once the file is back.
 fn refused_without(database: Database, files: &[&str]) {
-    story_with(|_| Ok(Options { database, ..Options::default() }), async |panda| {
-        let app = App::create(panda, "web").await?;
-        app.deploy_live(&image(panda, "v1")).await?;
-        app.set_env("SECRET", "swordfish", true).await?;
-        let prober = app.probe()?;
-        panda.terminate_server().await?;
-        for lost in files {
-            let (path, kept) = (panda.folder.join(lost), panda.folder.join("kept"));
-            fs::rename(&path, &kept)?;
-            panda.launch_server()?;
-            let begun = Instant::now();
-            while panda.server_ended().is_none() {
-                anyhow::ensure!(begun.elapsed() < Duration::from_secs(20), "the server runs without `{lost}`");
-                tokio::time::sleep(Duration::from_millis(20)).await;
+    story_with(
+        |_| Ok(Options { database, ..Options::default() }),
+        async |panda| {
+            let app = App::create(panda, "web").await?;
+            app.deploy_live(&image(panda, "v1")).await?;
+            app.set_env("SECRET", "swordfish", true).await?;
+            let prober = app.probe()?;
+            panda.terminate_server().await?;
+            for lost in files {
+                let (path, kept) = (panda.folder.join(lost), panda.folder.join("kept"));
+                fs::rename(&path, &kept)?;
+                panda.launch_server()?;
+                let begun = Instant::now();
+                while panda.server_ended().is_none() {
+                    anyhow::ensure!(
+                        begun.elapsed() < Duration::from_secs(20),
+                        "the server runs without `{lost}`"
+                    );
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                let said = panda.server_log();
+                let last = said.lines().rev().take(6).collect::<Vec<_>>().join("\n");
+                assert!(
+                    last.contains("error:") && last.contains("hint:"),
+                    "without `{lost}` it said only:\n{last}"
+                );
+                assert!(!path.exists(), "`{lost}` was made up");
+                fs::rename(&kept, &path)?;
             }
-            let said = panda.server_log();
-            let last = said.lines().rev().take(6).collect::<Vec<_>>().join("\n");
-            assert!(last.contains("error:") && last.contains("hint:"), "without `{lost}` it said only:\n{last}");
-            assert!(!path.exists(), "`{lost}` was made up");
-            fs::rename(&kept, &path)?;
-        }
-        panda.start_server().await?;
-        app.deploy_live(&image(panda, "v2")).await?;
-        prober.until_answers("v2", Duration::from_secs(10)).await?;
-        prober.stop().assert_no_failures();
-        Ok(())
-    });
+            panda.start_server().await?;
+            app.deploy_live(&image(panda, "v2")).await?;
+            prober.until_answers("v2", Duration::from_secs(10)).await?;
+            prober.stop().assert_no_failures();
+            Ok(())
+        },
+    );
 }

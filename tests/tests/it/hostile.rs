@@ -21,7 +21,8 @@ fn refused<T: std::fmt::Debug>(what: &str, answer: Result<T, Refusal>, field: Op
     assert!((400..500).contains(&problem.status), "{what}: {refusal}");
     assert!(!problem.detail.is_empty(), "{what} without a cause: {refusal}");
     if let Some(field) = field {
-        let named = problem.errors.iter().any(|error| error.field.contains(field)) || problem.detail.contains(field);
+        let named =
+            problem.errors.iter().any(|error| error.field.contains(field)) || problem.detail.contains(field);
         assert!(named, "{what} without its field `{field}`: {refusal}");
     }
     let fix = problem.hint.is_some() || problem.errors.iter().any(|error| !error.message.is_empty());
@@ -37,9 +38,23 @@ async fn app_names(panda: &Installation) -> anyhow::Result<Vec<String>> {
 fn names_that_are_no_labels_are_refused_and_make_no_app() {
     story(async |panda| {
         let long = "a".repeat(64);
-        for name in
-            ["a;id", "../x", "A", &long, "xn--abc", "kube-system", "pаypal", "", "-a", "a-", "a b", "a\nb", "a\0b", "1a", "www.x"]
-        {
+        for name in [
+            "a;id",
+            "../x",
+            "A",
+            &long,
+            "xn--abc",
+            "kube-system",
+            "pаypal",
+            "",
+            "-a",
+            "a-",
+            "a b",
+            "a\nb",
+            "a\0b",
+            "1a",
+            "www.x",
+        ] {
             let made: Result<AppView, _> = panda.api().post("/apps", &json!({ "name": name })).await;
             refused(&format!("app name {name:?}"), made, Some("name"));
         }
@@ -75,9 +90,24 @@ fn names_of_variables_that_no_process_should_have_are_refused_and_values_are_exa
 fn image_references_that_are_none_are_refused() {
     story(async |panda| {
         let app = App::create(panda, "web").await?;
-        for reference in
-            ["-v/:/h alpine", "evil.com/x@sha256:bad", "a b", "$(id)", "Upper/Case", "", "a:b:c", "x@sha256:", "../x", "a\nb", "https://x/y"]
-        {
+        for reference in [
+            "-v/:/h alpine",
+            "evil.com/x@sha256:bad",
+            "a b",
+            "$(id)",
+            "Upper/Case",
+            "",
+            "a:b:c",
+            "x@sha256:",
+            "../x",
+            "a\nb",
+            "https://x/y",
+            "169.254.169.254/latest",
+            "localhost:2375/x",
+            "10.0.0.1:5000/x",
+            "127.0.0.1:1/x",
+            "metadata.internal/x",
+        ] {
             let request = DeployRequest { image: Some(reference.into()), ..DeployRequest::default() };
             refused(&format!("image {reference:?}"), app.ask(&request).await, Some("image"));
         }
@@ -183,7 +213,8 @@ fn source_listings_that_reach_out_are_refused_whole() {
 fn a_cut_upload_keeps_what_came_whole_and_a_lie_about_a_hash_is_refused() {
     story(async |panda| {
         let api = panda.api();
-        let contents: Vec<_> = ["one", "two"].map(|text| (ContentHash::of(text.as_bytes()), text.as_bytes().to_vec())).into();
+        let contents: Vec<_> =
+            ["one", "two"].map(|text| (ContentHash::of(text.as_bytes()), text.as_bytes().to_vec())).into();
         let entries = [file("a", "one"), file("b", "two")];
         assert_eq!(announce(api, &entries).await?.missing.len(), 2);
 
@@ -195,7 +226,11 @@ fn a_cut_upload_keeps_what_came_whole_and_a_lie_about_a_hash_is_refused() {
         plain.truncate(plain.len() - 2);
         refused("a cut upload", send(zstd::encode_all(plain.as_slice(), 3)?).await, None);
         let left = announce(api, &entries).await?;
-        assert_eq!(left.missing, [contents[1].0.to_string()], "the whole first file is kept, the second isn't there");
+        assert_eq!(
+            left.missing,
+            [contents[1].0.to_string()],
+            "the whole first file is kept, the second isn't there"
+        );
 
         let lie = frames(&[(contents[1].0, b"TWO".to_vec())])?;
         refused("wrong contents", send(lie).await, None);
@@ -215,24 +250,37 @@ fn bodies_that_are_too_deep_too_large_or_no_json_are_refused() {
     story(async |panda| {
         let api = panda.api();
         let post = |text: String| {
-            answer::<Value>(api.request(Method::POST, "/apps").header("content-type", "application/json").body(text))
+            answer::<Value>(
+                api.request(Method::POST, "/apps").header("content-type", "application/json").body(text),
+            )
         };
         for (what, text, codes) in [
-            ("deep nesting", format!("{}{}", "[".repeat(100_000), "]".repeat(100_000)), &[ErrorCode::InvalidRequest][..]),
+            (
+                "deep nesting",
+                format!("{}{}", "[".repeat(100_000), "]".repeat(100_000)),
+                &[ErrorCode::InvalidRequest][..],
+            ),
             ("half an object", "{\"name\":".to_owned(), &[ErrorCode::InvalidRequest]),
-            ("an unknown field", json!({ "name": "web", "role": "admin" }).to_string(), &[ErrorCode::InvalidRequest]),
+            (
+                "an unknown field",
+                json!({ "name": "web", "role": "admin" }).to_string(),
+                &[ErrorCode::InvalidRequest],
+            ),
             ("100 MB", format!("{{\"name\":\"{}\"}}", "a".repeat(100 << 20)), &[ErrorCode::TooLarge]),
         ] {
             match post(text).await {
                 // The server may close before it has read all of it.
                 Err(Refusal::Broken(_)) if what == "100 MB" => {}
-                Err(refusal) => assert!(refusal.code().is_some_and(|code| codes.contains(&code)), "{what}: {refusal}"),
+                Err(refusal) => {
+                    assert!(refusal.code().is_some_and(|code| codes.contains(&code)), "{what}: {refusal}");
+                }
                 Ok(taken) => panic!("{what} was taken: {taken}"),
             }
         }
         let stranger: Result<Value, _> = api.without_token().get("/apps").await;
         assert_eq!(stranger.expect_err("a stranger was let in").code(), Some(ErrorCode::Unauthenticated));
-        let guess: Result<Value, _> = api.without_token().with_token("panda_0000000000000000000000000000").get("/apps").await;
+        let guess: Result<Value, _> =
+            api.without_token().with_token("panda_0000000000000000000000000000").get("/apps").await;
         assert_eq!(guess.expect_err("a stranger was let in").code(), Some(ErrorCode::Unauthenticated));
         assert_eq!(app_names(panda).await?, Vec::<String>::new());
         Ok(())

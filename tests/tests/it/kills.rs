@@ -7,7 +7,11 @@ use panda_e2e::{App, Installation, image, long, story, tree};
 use crate::rolling::slow_source;
 
 /// Deploys, ends the server as soon as the deployment is in this state, starts it again, and expects the deployment to go live.
-async fn through(panda: &Installation, state: &str, end: impl AsyncFn(&Installation) -> anyhow::Result<()>) -> anyhow::Result<()> {
+async fn through(
+    panda: &Installation,
+    state: &str,
+    end: impl AsyncFn(&Installation) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let app = App::create(panda, &format!("kill-{state}")).await?;
     let source = slow_source("v1")?;
     app.deploy_source(&source).await?;
@@ -86,7 +90,10 @@ fn a_deploy_survives_kills_at_any_moment() {
             panda.kill9_server();
             panda.start_server().await?;
             let ended = app.end(&id).await?;
-            assert!(matches!(ended.state.as_str(), "live" | "superseded"), "killed after {step} half seconds: {ended:#?}");
+            assert!(
+                matches!(ended.state.as_str(), "live" | "superseded"),
+                "killed after {step} half seconds: {ended:#?}"
+            );
         }
         app.settle(1).await?;
         prober.stop().assert_no_failures();

@@ -44,7 +44,8 @@ fn an_upgrade_that_is_not_healthy_goes_back_by_itself_and_no_request_fails() {
 fn an_installation_is_restored_from_its_backup_and_taken_away_without_a_trace() {
     host_story(async |mut host| {
         installed(&mut host).await?;
-        host.cli_ok(&["env", "set", "-a", "web", "--secret", "TOKEN=s3cr3t-of-the-test", "--no-deploy"]).await?;
+        host.cli_ok(&["env", "set", "-a", "web", "--secret", "TOKEN=s3cr3t-of-the-test", "--no-deploy"])
+            .await?;
         let said = host.server_ok(&["doctor"]).await?;
         assert!(said.contains("0 failed"), "{said}");
         let file = |name: &str| host.data.with_file_name(name).display().to_string();
@@ -57,7 +58,8 @@ fn an_installation_is_restored_from_its_backup_and_taken_away_without_a_trace() 
         host.docker.call(&["stop", &format!("{}-server", host.name)])?;
         std::fs::remove_dir_all(host.data.join("db"))?;
         std::fs::remove_file(host.data.join("keys/master.key"))?;
-        host.server_ok(&["restore", "--overwrite", "--from", &backup, "--passphrase-file", &passphrase]).await?;
+        host.server_ok(&["restore", "--overwrite", "--from", &backup, "--passphrase-file", &passphrase])
+            .await?;
         host.server_ok(&["install"]).await?;
         let status = host.cli_ok(&["status", "-a", "web"]).await?;
         assert!(status.contains("running"), "{status}");
@@ -99,7 +101,8 @@ async fn installed(host: &mut DockerHost) -> anyhow::Result<()> {
     }
     let image = panda_e2e::Ground::or_skip("installed").map(|ground| format!("{}/web:v1", ground.images));
     let image = image.unwrap_or_default();
-    host.cli_ok(&["deploy", "--image", &image, "--app", "web", "--create", "--replicas", "2", "--yes"]).await?;
+    host.cli_ok(&["deploy", "--image", &image, "--app", "web", "--create", "--replicas", "2", "--yes"])
+        .await?;
     Ok(())
 }
 

@@ -41,7 +41,8 @@ fn of_deploys_asked_at_the_same_time_the_newest_wins() {
             states.push(app.end(id).await?.state);
         }
         assert_eq!(states.last().map(String::as_str), Some("live"), "{states:?}");
-        let overtaken = states[..2].iter().all(|state| matches!(state.as_str(), "canceled" | "superseded" | "live"));
+        let overtaken =
+            states[..2].iter().all(|state| matches!(state.as_str(), "canceled" | "superseded" | "live"));
         assert!(overtaken, "{states:?}");
         assert_eq!(app.fetch("/env?name=TURN").await?, (200, "2".into()));
         app.settle(1).await?;
@@ -78,7 +79,10 @@ fn a_cancel_is_final_in_every_step_and_frees_the_queue() {
 /// An app that takes a while in each state: build, release command, start.
 pub(crate) fn slow_source(version: &str) -> anyhow::Result<Source> {
     Source::of(&[
-        ("Dockerfile", "FROM node:22-slim\nWORKDIR /app\nCOPY . .\nRUN sleep 3\nUSER 10001\nCMD [\"node\", \"server.js\"]\n"),
+        (
+            "Dockerfile",
+            "FROM node:22-slim\nWORKDIR /app\nCOPY . .\nRUN sleep 3\nUSER 10001\nCMD [\"node\", \"server.js\"]\n",
+        ),
         (
             "server.js",
             "const text = require('node:fs').readFileSync('version.txt', 'utf8');\n\

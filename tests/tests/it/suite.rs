@@ -1,20 +1,23 @@
 //! One suite over HTTP, the same on both databases.
 
 use panda_api_types::{
-    App as AppView, Deployment, DoctorCheck, EnvHistoryEntry, EnvVariable, ErrorCode, EventView, Page, Project, Session, Status,
-    TaskView, Token, TokenCreated, TokenRequest, Whoami,
+    App as AppView, Deployment, DoctorCheck, EnvHistoryEntry, EnvVariable, ErrorCode, EventView, Page,
+    Project, Session, Status, TaskView, Token, TokenCreated, TokenRequest, Whoami,
 };
 use panda_e2e::{App, Database, Installation, Options, Refusal, image, story_with};
 use serde_json::json;
 
 fn on(database: Database) {
-    story_with(|_| Ok(Options { database, ..Options::default() }), async |panda| {
-        account(panda).await?;
-        let app = App::create(panda, "shop").await?;
-        app_life(panda, &app).await?;
-        scoped_tokens(panda, &app).await?;
-        restart(panda, &app).await
-    });
+    story_with(
+        |_| Ok(Options { database, ..Options::default() }),
+        async |panda| {
+            account(panda).await?;
+            let app = App::create(panda, "shop").await?;
+            app_life(panda, &app).await?;
+            scoped_tokens(panda, &app).await?;
+            restart(panda, &app).await
+        },
+    );
 }
 
 #[test]
@@ -59,18 +62,21 @@ async fn app_life(panda: &Installation, app: &App<'_>) -> anyhow::Result<()> {
     app.set_env("COLOUR", "blue", false).await?;
     app.set_env("KEY", "swordfish", true).await?;
     let env: Page<EnvVariable> = panda.api().get(&app.path("/env?reveal=true")).await?;
-    let shown: Vec<_> = env.items.iter().map(|v| (v.key.as_str(), v.value.as_deref(), v.secret, v.deployed)).collect();
+    let shown: Vec<_> =
+        env.items.iter().map(|v| (v.key.as_str(), v.value.as_deref(), v.secret, v.deployed)).collect();
     assert_eq!(shown, [("COLOUR", Some("blue"), false, true), ("KEY", None, true, true)]);
     let history: Page<EnvHistoryEntry> = panda.api().get(&app.path("/env/history")).await?;
     assert_eq!(history.items.len(), 2);
     assert_eq!(app.fetch("/env?name=KEY").await?, (200, "swordfish".into()));
 
-    let task: TaskView = panda.api().post(&app.path("/tasks"), &json!({ "command": ["/web", "--help"] })).await?;
+    let task: TaskView =
+        panda.api().post(&app.path("/tasks"), &json!({ "command": ["/web", "--help"] })).await?;
     assert_eq!(task.release, 3);
     let deployments: Page<Deployment> = panda.api().get(&app.path("/deployments?limit=2")).await?;
     assert_eq!(deployments.items.len(), 2);
     let cursor = deployments.next_cursor.expect("there is a third");
-    let rest: Page<Deployment> = panda.api().get(&app.path(&format!("/deployments?limit=2&cursor={cursor}"))).await?;
+    let rest: Page<Deployment> =
+        panda.api().get(&app.path(&format!("/deployments?limit=2&cursor={cursor}"))).await?;
     assert_eq!(rest.items.len(), 1);
     let status: Status = panda.api().get(&app.path("/status")).await?;
     assert_eq!((status.app.state.as_str(), status.app.release), ("running", Some(3)));

@@ -74,6 +74,9 @@ pub(crate) struct InstallArgs {
     /// Name server of build steps; may be given several times [default: the host's]
     #[arg(long, value_name = "ADDRESS")]
     builder_dns: Vec<String>,
+    /// Registry on a private address that images may be deployed from; may be given several times
+    #[arg(long, value_name = "HOST:PORT")]
+    allow_image_host: Vec<String>,
     /// Mirror by plain HTTP for builds, such as docker.io=172.17.0.1:5000; may be given several times
     #[arg(long, value_name = "REGISTRY=HOST:PORT")]
     builder_mirror: Vec<String>,
@@ -144,6 +147,10 @@ fn draft_config(file: &Path, data_dir: Option<&Path>, args: &InstallArgs) -> Out
     }
     if let Some(port) = args.registry_port {
         settings.push((&["registry", "pull_url"], text(&format!("127.0.0.1:{port}"))));
+    }
+    if !args.allow_image_host.is_empty() {
+        let hosts = args.allow_image_host.iter().map(|host| text(host)).collect();
+        settings.push((&["registry", "allow_hosts"], Value::Array(hosts)));
     }
     if let Some(subnets) = &args.subnets {
         settings.push((&["runtime", "subnets"], text(subnets)));

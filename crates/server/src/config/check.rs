@@ -6,7 +6,7 @@ use super::Config;
 
 /// Something that is wrong with the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// The setting, such as `registry.pull_url`.
     pub setting: &'static str,
     /// What is wrong with it.
@@ -18,7 +18,7 @@ pub struct Finding {
 }
 
 /// Returns everything that is wrong, at once.
-pub fn check(config: &Config) -> Vec<Finding> {
+pub(crate) fn check(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut say = |setting, fatal, problem: String, fix: &str| {
         findings.push(Finding { setting, problem, fix: fix.to_owned(), fatal });

@@ -77,6 +77,7 @@ pub async fn deploy(
     wish: DeployWish,
 ) -> Result<Accepted> {
     principal.require(Permission::Deploy, Some(app))?;
+    check_host(platform, &wish)?;
     let manifest_text = manifest_text(platform, principal, &wish).await?;
     let frozen = FrozenRequest {
         manifest: manifest_text,
@@ -206,6 +207,22 @@ fn check(manifest: &Manifest, wish: &DeployWish, app: &AppName) -> Result<()> {
     if let Some((key, _)) = too_long {
         let text = format!("the value is longer than {MAX_VALUE_BYTES} bytes or has a NUL");
         return Err(Error::invalid_field(format!("overrides.env.{key}"), text));
+    }
+    Ok(())
+}
+
+/// The engine pulls from inside: an image's host must not be a way to look around there, nor into other teams' builds.
+fn check_host(platform: &Platform, wish: &DeployWish) -> Result<()> {
+    let WishedSource::Image(image) = &wish.source else { return Ok(()) };
+    let host = image.host().unwrap_or_default();
+    let settings = &platform.settings;
+    let allowed = settings.allowed_image_hosts.iter().any(|allowed| allowed == host);
+    if host == settings.own_registry || (image.names_private_host() && !allowed) {
+        let text = format!(
+            "images from `{host}` are refused: it is an address of this machine or a private network"
+        );
+        let hint = "the operator can allow a registry there with `registry.allow_hosts`; `panda rollback` runs earlier builds";
+        return Err(Error::invalid_field("image", text).with_hint(hint));
     }
     Ok(())
 }
