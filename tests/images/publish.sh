@@ -19,7 +19,7 @@ machine_settings() {
   : > "$machine/apt.conf"
   # Both clients take a moment to start: side by side.
   {
-    if have npm && value=$(npm config get registry 2>/dev/null) && [ "$value" != https://registry.npmjs.org/ ]; then
+    if have npm && value=$(npm config get registry 2>/dev/null) && [ -n "$value" ]; then
       echo "registry=$value" > "$machine/npmrc"
     fi
   } &

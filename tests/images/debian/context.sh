@@ -11,4 +11,4 @@ mirror=${PANDA_DEBIAN_MIRROR:-$(sed -n 's/^URIs: *\(\S*\/debian\)\/\?$/\1/p; s/^
 mmdebstrap --quiet --variant=minbase --include=ca-certificates,tzdata,netbase "${options[@]}" \
   --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
   --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
-  "$SUITE" rootfs.tar "${mirror:-http://deb.debian.org/debian}"
+  "$SUITE" rootfs.tar ${mirror:+"$mirror"}
