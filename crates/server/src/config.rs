@@ -235,13 +235,6 @@ fn is_ours(variable: &str) -> bool {
     matches!(rest, "DATA_DIR" | "PUBLIC_URL" | "APPS_DOMAIN") || rest.contains("__")
 }
 
-/// The variables that are settings of the server; `PANDA_TOKEN` and others are the command line's.
-fn variables() -> std::collections::HashMap<String, String> {
-    const PLAIN: [&str; 3] = ["PANDA_DATA_DIR", "PANDA_PUBLIC_URL", "PANDA_APPS_DOMAIN"];
-    let ours = |name: &str| name.starts_with("PANDA_") && (name.contains("__") || PLAIN.contains(&name));
-    std::env::vars().filter(|(name, _)| ours(name)).collect()
-}
-
 impl Config {
     /// Reads file and environment. A file that is named has to be there; the default one may be absent.
     pub(crate) fn load(
@@ -256,7 +249,6 @@ impl Config {
         }
         let path = file.unwrap_or(Path::new(DEFAULT_FILE));
         let environment = config::Environment::with_prefix("PANDA")
-            .source(Some(variables()))
             .prefix_separator("_")
             .separator("__")
             .try_parsing(true)
