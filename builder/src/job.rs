@@ -135,7 +135,11 @@ impl BuildJob {
         let Some(row) = tx.placement_by_id(&deployment.placement).await? else { return Ok(None) };
         let frozen: FrozenRequest = serde_json::from_str(&deployment.request_json)
             .map_err(|_| StoreError::missing("a readable request"))?;
-        let manifest = frozen.manifest(&row.placement.environment_name).unwrap_or_default();
+        // It parsed when it was accepted; going on with defaults would run something else than was asked for (P9).
+        let manifest = frozen.manifest(&row.placement.environment_name).map_err(|_| {
+            let cause = "this version of the server can't read the panda.toml that was accepted";
+            BuildFailure::new(FailureCode::P501, cause, "deploy again")
+        })?;
         let settings = settings_of(&manifest, &frozen);
         let tree = tree.parse().map_err(|_| StoreError::missing("a source that can be found"))?;
         let key = build_key(tree, &settings, deployment.env_version);

@@ -10,7 +10,7 @@ use panda_domain::failure::{Failure, FailureCode};
 use panda_domain::ids::{DeploymentId, TeamId};
 use panda_domain::image::ImageReference;
 use panda_domain::job::JobPayload;
-use panda_domain::manifest::{DetectedProcesses, Manifest};
+use panda_domain::manifest::DetectedProcesses;
 use panda_domain::release::ReleaseImage;
 use panda_domain::request::FrozenRequest;
 use panda_domain::source::Source;
@@ -71,8 +71,12 @@ impl ResolveImage {
             .placement_by_id(&deployment.placement)
             .await?
             .ok_or_else(|| StoreError::missing("the placement"))?;
-        let manifest =
-            frozen.manifest(&row.placement.environment_name).unwrap_or_else(|_| Manifest::default());
+        // It parsed when it was accepted; going on with defaults would run something else than was asked for (P9).
+        let Ok(manifest) = frozen.manifest(&row.placement.environment_name) else {
+            drop(tx);
+            let cause = "this version of the server can't read the panda.toml that was accepted";
+            return self.refuse(deployment, Failure::new(FailureCode::P501, cause, "deploy again")).await;
+        };
         let detected = DetectedProcesses::of_image(only(&image.exposed));
         let config = manifest.to_release_config(&detected, &frozen.overrides());
         let current = tx.formation(&row.placement.id).await?;
