@@ -11,7 +11,7 @@ use panda_platform_api::{Error, Result};
 /// Returns the person who is signed in, if there is one.
 pub(crate) async fn viewer(platform: &Shared, headers: &HeaderMap) -> Result<Option<Principal>> {
     match cookie::secret_of(headers) {
-        Some(secret) => Principal::by_session(&platform.store, &secret).await,
+        Some(secret) => Principal::by_session(&mut platform.store.read().await?, &secret).await,
         None => Ok(None),
     }
 }

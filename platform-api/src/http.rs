@@ -43,7 +43,7 @@ use tower_http::compression::CompressionLayer;
 use tower_http::limit::RequestBodyLimitLayer;
 use utoipa_axum::router::OpenApiRouter;
 
-pub use extract::{Json, Path, Query, Target, TargetParams};
+pub use extract::{Json, Path, Query, Reading, Target, TargetParams};
 pub use openapi::document as openapi;
 pub use paging::{cursor, page};
 

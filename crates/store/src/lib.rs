@@ -65,7 +65,7 @@ pub use going_back::GoingBack;
 pub use jobs::{JobEnd, JobQueueDepth, JobRow};
 pub use keyring::{KeySource, Keyring};
 pub use page::Cursor;
-pub use placements::PlacementRow;
+pub use placements::{PlacedRow, PlacementRow};
 pub use progress::ProgressRow;
 pub use projects::{Environment, Project};
 pub use rates::RateVerdict;

@@ -2,12 +2,11 @@
 
 use panda_api_types::ErrorCode;
 use panda_domain::app::{App, host_label};
-use panda_domain::formation::Formation;
 use panda_domain::ids::TeamId;
 use panda_domain::job::JobPayload;
 use panda_domain::names::{AppName, EnvironmentName, ProjectName};
 use panda_domain::team::Permission;
-use panda_store::{Cursor, PlacementRow, Store, StoreError, Tx};
+use panda_store::{Cursor, PlacedRow, PlacementRow, Store, StoreError, Tx};
 
 use super::events::{self, NewEventText};
 use crate::auth::Principal;
@@ -16,15 +15,6 @@ use crate::error::{Error, Result};
 /// How many hosts are tried before giving up; the first is the plain one.
 const HOST_TRIES: u32 = 8;
 
-/// An app in an environment, with its wished scale.
-#[derive(Debug)]
-pub struct PlacedApp {
-    /// What the store knows of it.
-    pub row: PlacementRow,
-    /// Replicas and size of each process.
-    pub formation: Formation,
-}
-
 /// Makes an app with its place in `production`.
 pub async fn create(
     store: &Store,
@@ -32,7 +22,7 @@ pub async fn create(
     name: &AppName,
     project: &ProjectName,
     apps_domain: &str,
-) -> Result<PlacedApp> {
+) -> Result<PlacedRow> {
     principal.require(Permission::Deploy, Some(name))?;
     let mut tx = store.begin().await?;
     let project = tx.ensure_project(&principal.team, project).await?;
@@ -78,13 +68,12 @@ async fn place(
 
 /// Returns the team's apps, or those of one project.
 pub async fn list(
-    store: &Store,
+    tx: &mut Tx,
     principal: &Principal,
     project: Option<&ProjectName>,
     cursor: &Cursor,
-) -> Result<Vec<PlacedApp>> {
+) -> Result<Vec<PlacedRow>> {
     principal.require(Permission::Read, None)?;
-    let mut tx = store.read().await?;
     let project = match project {
         None => None,
         Some(name) => {
@@ -93,25 +82,18 @@ pub async fn list(
             Some(found.ok_or_else(|| Error::not_found("project"))?.id)
         }
     };
-    let rows = tx.placements(&principal.team, project.as_ref(), cursor).await?;
-    let mut apps = Vec::with_capacity(rows.len());
-    for row in rows {
-        let formation = tx.formation(&row.placement.id).await?;
-        apps.push(PlacedApp { row, formation });
-    }
-    Ok(apps)
+    Ok(tx.placed(&principal.team, project.as_ref(), cursor).await?)
 }
 
 /// Returns one app in one environment.
 pub async fn read(
-    store: &Store,
+    tx: &mut Tx,
     principal: &Principal,
     name: &AppName,
     environment: &EnvironmentName,
-) -> Result<PlacedApp> {
+) -> Result<PlacedRow> {
     principal.require(Permission::Read, Some(name))?;
-    let mut tx = store.read().await?;
-    require_placed(&mut tx, &principal.team, name, environment).await
+    require_placed(tx, &principal.team, name, environment).await
 }
 
 /// Begins to take an app down in all environments: nothing new starts, a job removes what runs and what is kept.
@@ -178,8 +160,6 @@ async fn require_placed(
     team: &TeamId,
     app: &AppName,
     environment: &EnvironmentName,
-) -> Result<PlacedApp> {
-    let row = require_placement(tx, team, app, environment).await?;
-    let formation = tx.formation(&row.placement.id).await?;
-    Ok(PlacedApp { row, formation })
+) -> Result<PlacedRow> {
+    tx.placed_by_names(team, app, environment).await?.ok_or_else(|| Error::not_found("app"))
 }

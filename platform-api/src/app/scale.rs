@@ -6,9 +6,9 @@ use panda_api_types::FieldError;
 use panda_domain::formation::{Formation, MAX_REPLICAS};
 use panda_domain::names::{AppName, EnvironmentName, ProcessName};
 use panda_domain::team::Permission;
-use panda_store::{PlacementRow, Store, Tx};
+use panda_store::{PlacedRow, PlacementRow, Store, Tx};
 
-use super::apps::{self, PlacedApp};
+use super::apps;
 use super::events::{self, NewEventText};
 use crate::auth::Principal;
 use crate::error::{Error, Result};
@@ -59,7 +59,7 @@ pub async fn change(
     app: &AppName,
     environment: &EnvironmentName,
     changes: &ScaleChanges,
-) -> Result<PlacedApp> {
+) -> Result<PlacedRow> {
     principal.require(Permission::Deploy, Some(app))?;
     check_bounds(changes)?;
     let mut tx = store.begin().await?;
@@ -77,7 +77,7 @@ pub async fn change(
     let formation = tx.formation(&row.placement.id).await?;
     let row = apps::require_placement(&mut tx, &principal.team, app, environment).await?;
     tx.commit().await?;
-    Ok(PlacedApp { row, formation })
+    Ok(PlacedRow { row, formation })
 }
 
 /// Writes what differs and tells it for people.

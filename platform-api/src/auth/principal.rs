@@ -51,23 +51,22 @@ pub struct Principal {
 
 impl Principal {
     /// Returns the principal of a session's secret, `None` when there is no valid session.
-    pub async fn by_session(store: &Store, presented: &str) -> Result<Option<Self>> {
+    pub async fn by_session(tx: &mut Tx, presented: &str) -> Result<Option<Self>> {
         if !secret::well_formed(presented, "") {
             return Ok(None);
         }
-        Self::by_session_hash(store, secret::hash(presented)).await
+        Self::by_session_hash(tx, secret::hash(presented)).await
     }
 
     /// Returns the principal of an API token, `None` when there is no valid token.
-    pub async fn by_token(store: &Store, presented: &str) -> Result<Option<Self>> {
+    pub async fn by_token(tx: &mut Tx, presented: &str) -> Result<Option<Self>> {
         if !secret::well_formed(presented, secret::TOKEN_PREFIX) {
             return Ok(None);
         }
-        Self::by_token_hash(store, secret::hash(presented)).await
+        Self::by_token_hash(tx, secret::hash(presented)).await
     }
 
-    async fn by_session_hash(store: &Store, secret_hash: String) -> Result<Option<Self>> {
-        let mut tx = store.read().await?;
+    async fn by_session_hash(tx: &mut Tx, secret_hash: String) -> Result<Option<Self>> {
         let Some((session, user, role)) = tx.session_principal(&secret_hash).await? else { return Ok(None) };
         let Some(team) = tx.team(&session.team).await? else { return Ok(None) };
         Ok(Some(Self {
@@ -83,8 +82,7 @@ impl Principal {
         }))
     }
 
-    async fn by_token_hash(store: &Store, secret_hash: String) -> Result<Option<Self>> {
-        let mut tx = store.read().await?;
+    async fn by_token_hash(tx: &mut Tx, secret_hash: String) -> Result<Option<Self>> {
         let Some((token, email, role, team_name)) = tx.token_principal(&secret_hash).await? else {
             return Ok(None);
         };
@@ -182,20 +180,23 @@ impl Principal {
         app: Option<&AppName>,
     ) -> Result<bool> {
         let hash = self.secret_hash.clone();
+        let mut tx = store.read().await?;
         let now = match self.via {
-            Via::Session(_) => Self::by_session_hash(store, hash).await?,
-            Via::Token { .. } => Self::by_token_hash(store, hash).await?,
+            Via::Session(_) => Self::by_session_hash(&mut tx, hash).await?,
+            Via::Token { .. } => Self::by_token_hash(&mut tx, hash).await?,
             Via::Device => None,
         };
         Ok(now.is_some_and(|p| p.team == self.team && p.require(permission, app).is_ok()))
     }
 
-    /// Writes down that the secret was used, at most once a minute. A request doesn't fail because that can't be written.
-    pub(crate) async fn note_use(&self, store: &Store) {
+    /// Tells whether it is time to write down again that the secret is used.
+    pub(crate) fn is_use_due(&self, store: &Store) -> bool {
         let due = store.clock().now() - SignedDuration::from_mins(1);
-        if self.last_used_at.is_some_and(|at| at > due) {
-            return;
-        }
+        self.last_used_at.is_none_or(|at| at <= due)
+    }
+
+    /// Writes down that the secret was used. A request doesn't fail because that can't be written.
+    pub(crate) async fn note_use(&self, store: &Store) {
         if let Err(error) = self.touch(store).await {
             tracing::debug!("the use of a login wasn't written down: {error}");
         }

@@ -5,13 +5,14 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use panda_api_types::{App, AppRequest, Page, PageQuery, ProcessScale};
 use panda_domain::names::{AppName, ProjectName};
+use panda_store::PlacedRow;
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Json, Query, Shared, Target, TargetParams, cursor, page};
-use crate::app::apps::{self, PlacedApp};
+use super::{Json, Query, Reading, Shared, Target, TargetParams, cursor, page};
+use crate::app::apps;
 use crate::app::seen::seen;
 use crate::auth::Principal;
 use crate::error::{InField, Result};
@@ -33,14 +34,14 @@ struct ListQuery {
     responses((status = 200, body = Page<App>)))]
 async fn list(
     State(platform): State<Shared>,
-    principal: Principal,
+    Reading { principal, mut tx }: Reading,
     Query(query): Query<ListQuery>,
     Query(paging): Query<PageQuery>,
 ) -> Result<Json<Page<App>>> {
     let project = query.project.map(|name| name.parse::<ProjectName>().in_field("project")).transpose()?;
     let cursor = cursor(paging)?;
-    let rows = apps::list(&platform.store, &principal, project.as_ref(), &cursor).await?;
-    let key = |app: &PlacedApp| app.row.placement.id.to_string();
+    let rows = apps::list(&mut tx, &principal, project.as_ref(), &cursor).await?;
+    let key = |app: &PlacedRow| app.row.placement.id.to_string();
     Ok(Json(page(rows, &cursor, key, |app| shown(&platform.settings, &app))))
 }
 
@@ -66,8 +67,12 @@ async fn create(
 /// One app in one environment.
 #[utoipa::path(get, path = "/apps/{app}", tag = "apps", params(TargetParams),
     responses((status = 200, body = App)))]
-async fn read(State(platform): State<Shared>, principal: Principal, target: Target) -> Result<Json<App>> {
-    let app = apps::read(&platform.store, &principal, &target.app, &target.environment).await?;
+async fn read(
+    State(platform): State<Shared>,
+    Reading { principal, mut tx }: Reading,
+    target: Target,
+) -> Result<Json<App>> {
+    let app = apps::read(&mut tx, &principal, &target.app, &target.environment).await?;
     Ok(Json(shown(&platform.settings, &app)))
 }
 
@@ -92,7 +97,7 @@ async fn destroy(
 }
 
 /// Shows an app.
-pub fn shown(settings: &PlatformSettings, app: &PlacedApp) -> App {
+pub fn shown(settings: &PlatformSettings, app: &PlacedRow) -> App {
     let placement = &app.row.placement;
     let seen = seen(&app.row, &app.formation);
     App {

@@ -145,7 +145,13 @@ pub(super) async fn accepted_view(
     target: &Target,
     accepted: Accepted,
 ) -> Result<DeploymentAccepted> {
-    let app = crate::app::apps::read(&platform.store, principal, &target.app, &target.environment).await?;
+    let app = crate::app::apps::read(
+        &mut platform.store.read().await?,
+        principal,
+        &target.app,
+        &target.environment,
+    )
+    .await?;
     let unchanged = accepted.deployment.is_none();
     let deployment = match accepted.deployment {
         Some(deployment) => Some(view(platform, &accepted.row, deployment).await?),

@@ -65,7 +65,8 @@ async fn exec(
     require_own_origin(&platform.settings, &principal, &headers, &uri)?;
     // Asked before the upgrade, so that nobody learns by a WebSocket whether an app is there.
     principal.require(Permission::Deploy, Some(&target.app))?;
-    crate::app::apps::read(&platform.store, &principal, &target.app, &target.environment).await?;
+    crate::app::apps::read(&mut platform.store.read().await?, &principal, &target.app, &target.environment)
+        .await?;
     let upgrade = upgrade.map_err(|_| not_a_websocket())?;
     Ok(upgrade.on_upgrade(async move |mut socket| {
         let opened = match greeting(&mut socket).await {

@@ -8,6 +8,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use panda_api_types::ErrorCode;
 use panda_domain::names::{AppName, EnvironmentName};
+use panda_store::Tx;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use utoipa::openapi::Required;
@@ -173,24 +174,51 @@ impl FromRequestParts<Shared> for Principal {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, platform: &Shared) -> Result<Self> {
+        let Reading { principal, .. } = Reading::from_request_parts(parts, platform).await?;
+        Ok(principal)
+    }
+}
+
+/// Who asks, with the connection that they were looked up on: for handlers that answer from the state at once. A second
+/// connection would cost as much as a query.
+pub struct Reading {
+    /// Who asks.
+    pub principal: Principal,
+    /// For reads.
+    pub tx: Tx,
+}
+
+impl FromRequestParts<Shared> for Reading {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, platform: &Shared) -> Result<Self> {
         let peer = Peer::from_request_parts(parts, platform).await?;
         platform.attempts.allow(&peer)?;
-        let found = match parts.headers.get(header::AUTHORIZATION) {
-            Some(value) => match value.to_str().ok().and_then(bearer) {
-                Some(token) => Self::by_token(&platform.store, token).await?,
+        let authorization = parts.headers.get(header::AUTHORIZATION);
+        let cookie = cookie::secret_of(&parts.headers);
+        if authorization.is_none() && cookie.is_none() {
+            return Err(Error::unauthenticated());
+        }
+        let mut tx = platform.store.read().await?;
+        let found = match (authorization, cookie) {
+            (Some(value), _) => match value.to_str().ok().and_then(bearer) {
+                Some(token) => Principal::by_token(&mut tx, token).await?,
                 None => None,
             },
-            None => match cookie::secret_of(&parts.headers) {
-                Some(secret) => Self::by_session(&platform.store, &secret).await?,
-                None => return Err(Error::unauthenticated()),
-            },
+            (None, Some(secret)) => Principal::by_session(&mut tx, &secret).await?,
+            (None, None) => None,
         };
         let Some(principal) = found else {
             platform.attempts.failed(&peer);
             return Err(Error::unauthenticated());
         };
-        principal.note_use(&platform.store).await;
-        Ok(principal)
+        if principal.is_use_due(&platform.store) {
+            // Never one connection in hand while waiting for another: enough such requests would wait for each other.
+            drop(tx);
+            principal.note_use(&platform.store).await;
+            tx = platform.store.read().await?;
+        }
+        Ok(Self { principal, tx })
     }
 }
 

@@ -57,7 +57,7 @@ pub async fn sign_in(
     };
     let credentials = Credentials { email, password: SecretString::from(body.password), user_agent };
     let previous = match cookie::secret_of(headers) {
-        Some(secret) => Principal::by_session(&platform.store, &secret).await?,
+        Some(secret) => Principal::by_session(&mut platform.store.read().await?, &secret).await?,
         None => None,
     };
     sessions::login(&platform.store, &platform.passwords, peer, credentials, previous.as_ref()).await
@@ -116,7 +116,7 @@ async fn revoke(
 
 /// Returns who a fresh session belongs to.
 pub(super) async fn whoami_of(platform: &Platform, signed_in: &SignedIn) -> Result<Json<Whoami>> {
-    let principal = Principal::by_session(&platform.store, signed_in.secret.reveal())
+    let principal = Principal::by_session(&mut platform.store.read().await?, signed_in.secret.reveal())
         .await?
         .ok_or_else(|| Error::internal("a session that was just opened is gone"))?;
     Ok(Json(shown(&principal)))

@@ -31,7 +31,13 @@ async fn whole_status(
     target: Target,
 ) -> Result<Json<Status>> {
     let (row, seen) = status::instances(&platform, &principal, &target.app, &target.environment).await?;
-    let app = crate::app::apps::read(&platform.store, &principal, &target.app, &target.environment).await?;
+    let app = crate::app::apps::read(
+        &mut platform.store.read().await?,
+        &principal,
+        &target.app,
+        &target.environment,
+    )
+    .await?;
     let deployment = match status::newest_deployment(&platform, &row).await? {
         Some(deployment) => Some(deployments::view(&platform, &row, deployment).await?),
         None => None,
