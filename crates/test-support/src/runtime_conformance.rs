@@ -231,6 +231,7 @@ macro_rules! runtime_contracts {
             removing_what_is_absent_has_converged
             a_removed_workload_is_observed_draining_and_then_gone
             an_environment_with_workloads_is_not_removed
+            an_environment_that_goes_and_comes_at_once_takes_workloads
             a_new_driver_adopts_what_runs
             workloads_that_nobody_wants_any_more_are_observed
             two_releases_of_a_process_run_side_by_side

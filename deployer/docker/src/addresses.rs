@@ -63,6 +63,19 @@ impl Addresses {
         .await
     }
 
+    /// Notes the subnet of an environment that the engine has a network of.
+    pub(crate) async fn know(&self, key: &EnvironmentKey, subnet: Subnet) -> RuntimeResult<()> {
+        if self.book.look(|book| book.knows(key)) {
+            return Ok(());
+        }
+        let key = key.clone();
+        self.change(move |book, _| {
+            book.know(&key, subnet);
+            Ok(())
+        })
+        .await
+    }
+
     /// Gives the environment's subnet back.
     pub(crate) async fn release_subnet(&self, key: &EnvironmentKey) -> RuntimeResult<()> {
         let key = key.clone();
@@ -84,7 +97,7 @@ impl Addresses {
             // Its last app may have gone a moment ago and taken the network along: that is made again, not refused.
             if !book.knows(&key) {
                 let what = format!("the network of environment `{}`", key.environment);
-                return Err(RuntimeError::NotFound { what });
+                return Err(RuntimeError::Conflict { what });
             }
             owners.iter().map(|owner| book.give(&key, owner, now)).collect::<Option<Vec<_>>>().ok_or_else(
                 || RuntimeError::Rejected {

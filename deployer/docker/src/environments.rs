@@ -20,7 +20,8 @@ pub(crate) fn network_name(key: &EnvironmentKey) -> String {
     format!("panda-{}", key.environment)
 }
 
-/// Makes the environment's network be there.
+/// Makes the environment's network be there. Never at the same time as [`remove`]: the engine's network and the book's entry
+/// go and come as one.
 pub(crate) async fn ensure(
     engine: &Engine,
     addresses: &Addresses,
@@ -31,8 +32,11 @@ pub(crate) async fn ensure(
     let mut refused = Vec::new();
     for _ in 0..ATTEMPTS {
         let networks = all(engine).await?;
-        if networks.iter().any(|network| network.name.as_deref() == Some(&name)) {
-            return Ok(());
+        if let Some(network) = networks.iter().find(|network| network.name.as_deref() == Some(&name)) {
+            return match subnet_of(network) {
+                Some(subnet) => addresses.know(&spec.key, subnet).await,
+                None => Ok(()),
+            };
         }
         let mut taken: Vec<Subnet> = networks.iter().filter_map(subnet_of).collect();
         taken.extend(host_routes());

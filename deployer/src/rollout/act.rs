@@ -227,7 +227,7 @@ impl Rollouts {
     /// Ensures one workload. Its environment may have been taken away behind our back (a pruned network): that is put back.
     async fn ensure_one(&self, state: &AppState, workload: &WorkloadSpec) -> Result<(), RuntimeError> {
         match self.runtime.ensure_workload(workload).await {
-            Err(RuntimeError::NotFound { .. }) => {
+            Err(RuntimeError::NotFound { .. } | RuntimeError::Conflict { .. }) => {
                 self.runtime.ensure_environment(&ground(state)).await?;
                 self.runtime.ensure_workload(workload).await.map(drop)
             }

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
 use futures_util::StreamExt;
-use panda_deployer::runtime::{Progress, RuntimeError, WorkloadSpec};
+use panda_deployer::runtime::{EnvironmentSpec, Progress, RuntimeError, WorkloadSpec};
 use panda_domain::instance::InstanceState;
+use panda_domain::names::EnvironmentName;
 
 use super::{App, Harness, Place};
 
@@ -85,6 +86,32 @@ pub async fn an_environment_with_workloads_is_not_removed(
     let outcome = harness.runtime.remove_environment(&place.key).await;
     ensure!(matches!(outcome, Err(RuntimeError::Conflict { .. })), "{outcome:?}");
     ensure!(harness.runtime.environments().await?.contains(&place.key));
+    Ok(())
+}
+
+/// An environment that goes while another app comes is made again: what fails meanwhile may pass, and then does.
+pub async fn an_environment_that_goes_and_comes_at_once_takes_workloads(
+    harness: &mut Harness,
+    place: &Place,
+) -> Result<()> {
+    let spec = harness.spec(place, App::Web, 1);
+    let ground = EnvironmentSpec { key: place.key.clone(), name: EnvironmentName::production() };
+    for _ in 0..5 {
+        let runtime = &harness.runtime;
+        let (gone, made, again) = tokio::join!(
+            runtime.remove_environment(&place.key),
+            runtime.ensure_environment(&ground),
+            runtime.remove_environment(&place.key),
+        );
+        for outcome in [gone, made, again] {
+            ensure!(outcome.as_ref().err().is_none_or(RuntimeError::is_transient), "{outcome:?}");
+        }
+    }
+    harness.runtime.remove_environment(&place.key).await?;
+    let refused = harness.runtime.ensure_workload(&spec).await;
+    ensure!(matches!(&refused, Err(error) if error.is_transient()), "{refused:?}");
+    harness.runtime.ensure_environment(&ground).await?;
+    harness.serve(&spec).await?;
     Ok(())
 }
 

@@ -90,6 +90,17 @@ impl Book {
         Some(free)
     }
 
+    /// Notes that the environment has this subnet now.
+    pub(crate) fn know(&mut self, key: &EnvironmentKey, subnet: Subnet) {
+        match self.networks.iter_mut().find(|n| n.subnet == subnet && n.key == *key) {
+            Some(network) => network.released_ms = None,
+            None => {
+                self.networks.retain(|n| n.subnet != subnet);
+                self.networks.push(Network::new(key.clone(), subnet));
+            }
+        }
+    }
+
     /// Starts the subnet's day of rest.
     pub(crate) fn release_subnet(&mut self, key: &EnvironmentKey, now: i64) {
         if let Some(network) = self.network(key) {
