@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
 use panda_domain::route::CertificateState;
 use panda_domain::secret::Secret;
 use panda_edge::local_ca::LocalCa;
@@ -66,13 +67,9 @@ impl Certificates {
 
     /// Gets what is missing or about to end. Returns how many certificates changed.
     async fn renew(&self) -> Result<usize, DeployError> {
-        let hosts = self.hosts().await?;
         let mut changed = 0;
         let mut orders = Vec::new();
-        for (host, row) in hosts {
-            if !self.is_due(row.as_ref()) {
-                continue;
-            }
+        for (host, row) in self.due().await? {
             if self.authority.is_none() || is_local(&host) {
                 self.issue_locally(&host).await?;
                 changed += 1;
@@ -89,34 +86,28 @@ impl Certificates {
         Ok(changed)
     }
 
-    async fn hosts(&self) -> Result<Vec<(String, Option<CertificateRow>)>, DeployError> {
+    /// Returns the hosts that need a certificate now, with what they have. Only these are read and decrypted: an
+    /// installation has as many hosts as apps, and this runs after every commit.
+    async fn due(&self) -> Result<Vec<(String, Option<CertificateRow>)>, DeployError> {
+        let until = self.store.clock().now() + SignedDuration::try_from(RENEW_BEFORE).expect("30 days fit");
         let mut tx = self.store.read().await?;
-        let routed = tx.routed_rows().await?;
-        let given = routed.iter().map(|row| row.placement.host.clone());
-        let domains = routed.iter().flat_map(|row| row.domains.iter().map(|d| d.host.to_string()));
-        let mut hosts: Vec<String> =
-            std::iter::once(self.platform_host.clone()).chain(given).chain(domains).collect();
-        hosts.sort_unstable();
-        hosts.dedup();
-        let mut rows = tx.all_certificates().await?;
-        let found = hosts.into_iter().map(|host| {
-            let at = rows.iter().position(|row| row.host == host);
-            (host, at.map(|at| rows.swap_remove(at)))
-        });
-        Ok(found.collect())
+        let mut due = Vec::new();
+        for host in tx.hosts_without_certificate(until).await? {
+            let row = tx.certificate(&host).await?;
+            due.push((host, row));
+        }
+        let own = tx.certificate(&self.platform_host).await?;
+        if self.is_due(own.as_ref(), until) {
+            due.push((self.platform_host.clone(), own));
+        }
+        Ok(due)
     }
 
-    fn is_due(&self, row: Option<&CertificateRow>) -> bool {
-        let now = self.store.clock().now();
-        let Some(row) = row else { return true };
-        if row.next_attempt_at > now {
-            return false;
-        }
-        let ends_soon = row.not_after.is_none_or(|end| {
-            end.as_millisecond() - now.as_millisecond()
-                < i64::try_from(RENEW_BEFORE.as_millis()).expect("30 days fit")
-        });
-        row.chain_pem.is_none() || ends_soon
+    fn is_due(&self, row: Option<&CertificateRow>, until: Timestamp) -> bool {
+        row.is_none_or(|row| {
+            let lacks = row.chain_pem.is_none() || row.not_after.is_none_or(|end| end < until);
+            lacks && row.next_attempt_at <= self.store.clock().now()
+        })
     }
 
     async fn issue_locally(&self, host: &str) -> Result<(), DeployError> {

@@ -82,11 +82,7 @@ impl Rollouts {
             (std::mem::take(&mut hints.placements), full)
         };
         let mut tx = self.store.read().await?;
-        let mut rows = if full {
-            tx.all_placements().await?
-        } else {
-            tx.unsettled_placements(crate::plan::WATCH).await?
-        };
+        let mut rows = if full { tx.all_placements().await? } else { tx.unsettled_placements().await? };
         if !full {
             let known: HashSet<_> = rows.iter().map(|r| r.placement.id.clone()).collect();
             for id in hinted.difference(&known) {

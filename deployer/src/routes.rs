@@ -14,29 +14,51 @@ use crate::runtime::{
 };
 use crate::settings::DeploySettings;
 
+/// The table is made anew at least this often, whatever the marks say.
+const WHOLE_LOOK_MS: i64 = 60_000;
+
 /// Pushes the route table. One push at a time, so that an older table never lands after a newer one.
 pub struct RoutePublisher {
     store: Store,
     runtime: Arc<dyn Runtime>,
     settings: DeploySettings,
-    turn: Mutex<()>,
+    turn: Mutex<Option<Pushed>>,
+}
+
+/// What the last table was made from.
+struct Pushed {
+    /// The store's mark before the rows were read.
+    mark: u64,
+    at_ms: i64,
 }
 
 impl RoutePublisher {
     /// Makes the publisher of an installation.
     pub fn new(store: Store, runtime: Arc<dyn Runtime>, settings: DeploySettings) -> Self {
-        Self { store, runtime, settings, turn: Mutex::new(()) }
+        Self { store, runtime, settings, turn: Mutex::new(None) }
     }
 
-    /// Reads what should be routed and makes it so; returns once it is in effect. Twice is once.
+    /// Reads what should be routed and makes it so; returns once it is in effect. Twice is once: when nothing was written
+    /// since, and the ingress still does what it was told, nothing is read.
     pub async fn publish(&self) -> Result<(), DeployError> {
-        let _turn = self.turn.lock().await;
+        let mut pushed = self.turn.lock().await;
+        // Before the rows are read: what is written meanwhile is seen by the next publish.
+        let (mark, now_ms) = (self.store.routing_mark(), self.store.clock().now_ms());
+        if let Some(pushed) = &*pushed
+            && pushed.mark == mark
+            && (0..WHOLE_LOOK_MS).contains(&(now_ms - pushed.at_ms))
+            && self.runtime.routes_stand().await?
+        {
+            return Ok(());
+        }
+        *pushed = None;
         let (rows, certificates) = {
             let mut tx = self.store.read().await?;
             (tx.routed_rows().await?, tx.all_certificates().await?)
         };
         let table = route_table(&rows, &certificates, &self.settings);
         self.runtime.ensure_routes(&table).await?;
+        *pushed = Some(Pushed { mark, at_ms: now_ms });
         Ok(())
     }
 }

@@ -124,6 +124,20 @@ impl Tx {
         }
     }
 
+    /// Returns the routed hosts whose certificate is missing, or ends before `until` and may be tried again: for reconcilers.
+    pub async fn hosts_without_certificate(&mut self, until: Timestamp) -> Result<Vec<String>> {
+        let now = self.now();
+        let sql = "select h.host from (
+                select p.host from placements p where p.deleting_at is null
+                union select d.host from domains d join placements p on p.id = d.placement_id
+                    where d.verified_at is not null and p.deleting_at is null) h
+            left join certificates c on c.host = h.host
+            where c.host is null or (c.next_attempt_at <= $1
+                and (c.chain_pem is null or c.not_after is null or c.not_after < $2))
+            order by h.host";
+        self.sql("certificates", sql).bind(now).bind(until).list(|row| row.text("host")).await
+    }
+
     /// Returns the certificates whose next attempt is due, the longest due first.
     pub async fn due_certificates(&mut self, now: Timestamp) -> Result<Vec<CertificateRow>> {
         let sql = select!("where next_attempt_at <= $1 order by next_attempt_at, host");

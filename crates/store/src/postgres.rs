@@ -1,6 +1,8 @@
 //! PostgreSQL: a pool, and the ear for what other servers committed.
 
 use std::str::FromStr as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
@@ -72,8 +74,13 @@ impl PostgresPool {
         }
     }
 
-    /// Bumps `changes` for each commit that any server wanted others to hear of.
-    pub(crate) async fn listen(&self, changes: watch::Sender<u64>) -> Result<tokio::task::JoinHandle<()>> {
+    /// Bumps `changes` for each commit that any server wanted others to hear of, and `routing` for each that may have
+    /// changed what is routed.
+    pub(crate) async fn listen(
+        &self,
+        changes: watch::Sender<u64>,
+        routing: Arc<AtomicU64>,
+    ) -> Result<tokio::task::JoinHandle<()>> {
         let failed = |e| StoreError::from_sqlx("listen for changes", e);
         let mut listener = PgListener::connect_with(&self.pool).await.map_err(failed)?;
         listener.listen("panda_changes").await.map_err(failed)?;
@@ -81,7 +88,12 @@ impl PostgresPool {
             loop {
                 // `None` is a lost connection: what was said meanwhile is unknown, so everybody looks.
                 match listener.try_recv().await {
-                    Ok(Some(_) | None) => changes.send_modify(|n| *n += 1),
+                    Ok(told) => {
+                        routing.fetch_add(1, Ordering::AcqRel);
+                        if told.is_none_or(|told| told.payload() != "routing") {
+                            changes.send_modify(|n| *n += 1);
+                        }
+                    }
                     Err(sqlx::Error::PoolClosed) => return,
                     Err(error) => {
                         tracing::warn!("listen for changes: {error}");

@@ -1,9 +1,7 @@
 //! What the rollout and route reconcilers read, in a constant number of queries, and the pointers they move.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
-use jiff::SignedDuration;
 use panda_domain::app::Placement;
 use panda_domain::ids::{EnvironmentId, PlacementId, ReleaseId, TeamId};
 use panda_domain::names::AppName;
@@ -79,17 +77,10 @@ impl Tx {
         Ok(rows.await?.into_iter().filter_map(|(app, config)| Some((app, config.web_port()?))).collect())
     }
 
-    /// Returns the placements that work is going on for: an unreached wish, a deployment past its build, or one that went
-    /// live within `watch`.
-    pub async fn unsettled_placements(&mut self, watch: Duration) -> Result<Vec<PlacementRow>> {
-        let since = self.now() - SignedDuration::try_from(watch).expect("a watch time is short");
-        let sql = "select distinct placement_id from deployments
-            where state in ('releasing', 'rolling') or (state = 'live' and live_at > $1)";
-        let busy = self
-            .sql("deployments", sql)
-            .bind(since)
-            .list(|row| row.parse::<PlacementId>("placement_id"))
-            .await?;
+    /// Returns the placements that work is going on for: an unreached wish, or a deployment past its build.
+    pub async fn unsettled_placements(&mut self) -> Result<Vec<PlacementRow>> {
+        let sql = "select distinct placement_id from deployments where state in ('releasing', 'rolling')";
+        let busy = self.sql("deployments", sql).list(|row| row.parse::<PlacementId>("placement_id")).await?;
         let mut rows = self.unconverged_placements().await?;
         for id in busy {
             if !rows.iter().any(|row| row.placement.id == id) {

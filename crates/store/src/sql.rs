@@ -53,7 +53,7 @@ pub(crate) struct Statement<'t> {
 macro_rules! on_both {
     ($statement:ident, |$query:ident, $connection:ident| $body:expr, $map:expr) => {{
         let Statement { tx, table, sql, args } = $statement;
-        tx.allow(sql)?;
+        tx.admit(table, sql)?;
         let deadline = tx.deadline();
         let outcome = match tx.connection() {
             Connection::Sqlite($connection) => {

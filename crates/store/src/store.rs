@@ -1,6 +1,7 @@
 //! The door to the state of one installation.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -66,6 +67,8 @@ pub(crate) struct Inner {
     pub(crate) data_keys: RwLock<HashMap<DataKeyId, DataKey>>,
     pub(crate) statement_deadline: Duration,
     pub(crate) changes: watch::Sender<u64>,
+    /// Goes up with commits to the tables that routes are made from, here or on another server.
+    pub(crate) routing: Arc<AtomicU64>,
     listener: Option<tokio::task::JoinHandle<()>>,
 }
 
@@ -112,6 +115,7 @@ impl Store {
             data_keys: RwLock::default(),
             statement_deadline: config.statement_deadline,
             changes,
+            routing: Arc::default(),
             listener: None,
         };
         let store = Self { inner: Arc::new(inner) };
@@ -128,11 +132,12 @@ impl Store {
         ids: IdSource,
     ) -> Result<Self> {
         let (changes, _) = watch::channel(0);
+        let routing = Arc::<AtomicU64>::default();
         let (pools, listener) = if config.url.starts_with("sqlite:") {
             (Pools::Sqlite(SqlitePools::open(config).await?), None)
         } else if config.url.starts_with("postgres://") || config.url.starts_with("postgresql://") {
             let pool = PostgresPool::open(config).await?;
-            let listener = pool.listen(changes.clone()).await?;
+            let listener = pool.listen(changes.clone(), routing.clone()).await?;
             (Pools::Postgres(pool), Some(listener))
         } else {
             let problem = "has to start with sqlite:// or postgres://".to_owned();
@@ -146,6 +151,7 @@ impl Store {
             data_keys: RwLock::default(),
             statement_deadline: config.statement_deadline,
             changes,
+            routing,
             listener,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -197,6 +203,12 @@ impl Store {
     /// Returns a counter that goes up after each commit that called [`Tx::wake`], here or on another server.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.inner.changes.subscribe()
+    }
+
+    /// Returns a mark that moves whenever something may have been written that routes or certificates are made from, here
+    /// or on another server: as long as it stays the same, so do they.
+    pub fn routing_mark(&self) -> u64 {
+        self.inner.routing.load(Ordering::Acquire)
     }
 
     /// Waits for running statements and closes every connection; later calls answer unavailable.

@@ -1,6 +1,7 @@
 //! A transaction, or a connection for reads, of either database.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -19,8 +20,14 @@ pub struct Tx {
     kind: Kind,
     store: Arc<Inner>,
     wake: bool,
+    /// Whether it wrote to a table that routes are made from.
+    routing: bool,
     broken: bool,
 }
+
+/// The tables that routes and certificates are read from, and those whose rows take theirs along when they go.
+const ROUTING: [&str; 8] =
+    ["apps", "certificates", "domains", "environments", "placements", "projects", "releases", "teams"];
 
 enum Kind {
     SqliteWrite(Transaction<'static, Sqlite>),
@@ -36,19 +43,19 @@ pub(crate) enum Connection<'t> {
 
 impl Tx {
     pub(crate) fn sqlite_write(store: Arc<Inner>, tx: Transaction<'static, Sqlite>) -> Self {
-        Self { kind: Kind::SqliteWrite(tx), store, wake: false, broken: false }
+        Self { kind: Kind::SqliteWrite(tx), store, wake: false, routing: false, broken: false }
     }
 
     pub(crate) fn sqlite_read(store: Arc<Inner>, connection: PoolConnection<Sqlite>) -> Self {
-        Self { kind: Kind::SqliteRead(connection), store, wake: false, broken: false }
+        Self { kind: Kind::SqliteRead(connection), store, wake: false, routing: false, broken: false }
     }
 
     pub(crate) fn postgres_write(store: Arc<Inner>, tx: Transaction<'static, Postgres>) -> Self {
-        Self { kind: Kind::PostgresWrite(tx), store, wake: false, broken: false }
+        Self { kind: Kind::PostgresWrite(tx), store, wake: false, routing: false, broken: false }
     }
 
     pub(crate) fn postgres_read(store: Arc<Inner>, connection: PoolConnection<Postgres>) -> Self {
-        Self { kind: Kind::PostgresRead(connection), store, wake: false, broken: false }
+        Self { kind: Kind::PostgresRead(connection), store, wake: false, routing: false, broken: false }
     }
 
     /// Makes everything that was written in it durable. A read has nothing to commit.
@@ -56,8 +63,12 @@ impl Tx {
         if self.broken {
             return Err(StoreError::slow("commit after a statement that did not end"));
         }
-        if self.wake && matches!(self.kind, Kind::PostgresWrite(_)) {
-            self.sql("notifications", "select pg_notify('panda_changes', '')").optional().await?;
+        if matches!(self.kind, Kind::PostgresWrite(_)) {
+            if self.wake {
+                self.sql("notifications", "select pg_notify('panda_changes', '')").optional().await?;
+            } else if self.routing {
+                self.sql("notifications", "select pg_notify('panda_changes', 'routing')").optional().await?;
+            }
         }
         let deadline = self.deadline();
         let commit = async {
@@ -67,7 +78,12 @@ impl Tx {
                 Kind::SqliteRead(_) | Kind::PostgresRead(_) => Ok(()),
             }
         };
-        match tokio::time::timeout(deadline, commit).await {
+        let outcome = tokio::time::timeout(deadline, commit).await;
+        if self.routing {
+            // After a failure too: nobody knows whether it was written.
+            self.store.routing.fetch_add(1, Ordering::AcqRel);
+        }
+        match outcome {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(StoreError::from_sqlx("commit", error)),
             Err(_) => return Err(StoreError::slow("commit")),
@@ -158,15 +174,17 @@ impl Tx {
     }
 
     /// Refuses a write through [`crate::Store::read`], which would be lost half way, and anything after a
-    /// statement whose end nobody saw.
-    pub(crate) fn allow(&self, sql: &str) -> Result<()> {
+    /// statement whose end nobody saw. Notes which table is written.
+    pub(crate) fn admit(&mut self, table: &str, sql: &str) -> Result<()> {
         if self.broken {
             return Err(StoreError::slow("go on after a statement that did not end"));
         }
         let reads = matches!(self.kind, Kind::SqliteRead(_) | Kind::PostgresRead(_));
-        if reads && !sql.starts_with("select") {
+        let writes = !sql.starts_with("select");
+        if reads && writes {
             return Err(StoreError::internal("write through a connection that is for reads"));
         }
+        self.routing |= writes && ROUTING.contains(&table);
         Ok(())
     }
 

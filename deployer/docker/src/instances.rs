@@ -3,6 +3,7 @@
 //! Nothing here must survive the driver: labels, the engine's list and the next probe bring it all back.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -57,6 +58,8 @@ pub(crate) struct Run {
 pub(crate) struct Instances {
     entries: Arc<Mutex<HashMap<InstanceId, Entry>>>,
     exits: Arc<Mutex<HashMap<InstanceId, LastExit>>>,
+    /// Moves whenever the answer of [`Instances::upstreams`] may have.
+    mark: Arc<AtomicU64>,
     events: broadcast::Sender<RuntimeEvent>,
     probed: Arc<watch::Sender<u64>>,
     cancel: CancellationToken,
@@ -68,6 +71,7 @@ impl Instances {
         Self {
             entries: Arc::default(),
             exits: Arc::default(),
+            mark: Arc::default(),
             events: broadcast::Sender::new(EVENTS),
             probed: Arc::new(watch::Sender::new(0)),
             cancel,
@@ -109,6 +113,7 @@ impl Instances {
             },
         );
         drop(entries);
+        self.move_mark();
         self.hint(Some(identity.key.placement.clone()));
         Some(Run {
             identity: identity.clone(),
@@ -123,6 +128,7 @@ impl Instances {
         if let Some(entry) = self.entries().remove(instance) {
             entry.probe.cancel();
         }
+        self.move_mark();
         self.hint(placement);
     }
 
@@ -135,6 +141,7 @@ impl Instances {
             }
             keep
         });
+        self.move_mark();
     }
 
     /// Takes an instance out of routes and discovery's favour.
@@ -143,6 +150,7 @@ impl Instances {
             entry.draining = true;
             entry.identity.key.placement.clone()
         });
+        self.move_mark();
         self.hint(placement);
     }
 
@@ -183,6 +191,7 @@ impl Instances {
         entry.readiness = readiness.clone();
         drop(entries);
         if turned {
+            self.move_mark();
             self.hint(Some(run.identity.key.placement.clone()));
         }
         if first {
@@ -198,15 +207,27 @@ impl Instances {
         let _ = probed.wait_for(done).await;
     }
 
-    /// Returns the addresses of the instances of these workloads that take requests now: id and `ip:port`, by age.
-    pub(crate) fn upstreams(&self, keys: &[WorkloadKey]) -> Vec<(InstanceId, String)> {
-        let entries = self.entries();
-        let ready = entries.values().filter(|e| e.readiness.ready && !e.draining);
-        let mut found: Vec<_> = ready
-            .filter(|e| keys.contains(&e.identity.key))
-            .filter_map(|e| Some((e.identity.instance.clone(), e.identity.endpoint()?)))
-            .collect();
-        found.sort_unstable();
+    /// Returns a mark that moves whenever [`Instances::upstreams`] may answer something else.
+    pub(crate) fn mark(&self) -> u64 {
+        self.mark.load(Ordering::Acquire)
+    }
+
+    fn move_mark(&self) {
+        self.mark.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Returns the addresses of the instances that take requests now, by workload: id and `ip:port`, by age.
+    pub(crate) fn upstreams(&self) -> HashMap<WorkloadKey, Vec<(InstanceId, String)>> {
+        let mut found: HashMap<WorkloadKey, Vec<_>> = HashMap::new();
+        for entry in self.entries().values().filter(|e| e.readiness.ready && !e.draining) {
+            if let Some(endpoint) = entry.identity.endpoint() {
+                let of_workload = found.entry(entry.identity.key.clone()).or_default();
+                of_workload.push((entry.identity.instance.clone(), endpoint));
+            }
+        }
+        for of_workload in found.values_mut() {
+            of_workload.sort_unstable();
+        }
         found
     }
 

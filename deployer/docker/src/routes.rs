@@ -25,20 +25,32 @@ const QUEUE: usize = 64;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Generation(u64);
 
+/// What the owner of the link is asked for.
+enum Ask {
+    /// Make the edge serve this.
+    Push(Push),
+    /// Does it still serve what was pushed last, from instances at this mark?
+    Stands { instances: u64, answer: oneshot::Sender<RuntimeResult<bool>> },
+}
+
 struct Push {
     snapshot: Snapshot,
+    /// The mark of the instances before they were read.
+    instances: u64,
     done: oneshot::Sender<RuntimeResult<()>>,
 }
 
 /// The way to the task that owns the link.
 #[derive(Debug, Clone)]
-pub(crate) struct EdgeLink(mpsc::Sender<Push>);
+pub(crate) struct EdgeLink(mpsc::Sender<Ask>);
 
 struct Owner {
     client: EdgeClient,
     generation: Kept<Generation>,
     /// What the edge serves, `None` when that isn't certain.
     served: Option<Snapshot>,
+    /// The mark of the instances that it was made from.
+    instances: u64,
 }
 
 impl EdgeLink {
@@ -47,24 +59,41 @@ impl EdgeLink {
         socket: PathBuf,
         state: StateFile,
     ) -> RuntimeResult<(Self, impl Future<Output = ()> + Send + 'static)> {
-        let (sender, mut pushes) = mpsc::channel::<Push>(QUEUE);
+        let (sender, mut asks) = mpsc::channel::<Ask>(QUEUE);
         let client = EdgeClient::new(socket).with_deadline(DEADLINE);
-        let mut owner = Owner { client, generation: Kept::open(state)?, served: None };
+        let mut owner = Owner { client, generation: Kept::open(state)?, served: None, instances: 0 };
         let run = async move {
-            while let Some(push) = pushes.recv().await {
-                let outcome = owner.push(push.snapshot).await;
+            while let Some(ask) = asks.recv().await {
                 // A caller that left meanwhile doesn't need the answer.
-                let _ = push.done.send(outcome);
+                match ask {
+                    Ask::Push(push) => {
+                        let outcome = owner.push(push.snapshot).await;
+                        owner.instances = push.instances;
+                        let _ = push.done.send(outcome);
+                    }
+                    Ask::Stands { instances, answer } => {
+                        let _ = answer.send(owner.stands(instances).await);
+                    }
+                }
             }
         };
         Ok((Self(sender), run))
     }
 
     /// Makes the edge serve the snapshot; its generation is filled in here.
-    async fn push(&self, snapshot: Snapshot) -> RuntimeResult<()> {
-        let gone = || RuntimeError::Unavailable { doing: "reach the edge".to_owned(), source: None };
+    async fn push(&self, snapshot: Snapshot, instances: u64) -> RuntimeResult<()> {
         let (done, outcome) = oneshot::channel();
-        self.0.send(Push { snapshot, done }).await.map_err(|_| gone())?;
+        self.ask(Ask::Push(Push { snapshot, instances, done }), outcome).await
+    }
+
+    async fn stands(&self, instances: u64) -> RuntimeResult<bool> {
+        let (answer, outcome) = oneshot::channel();
+        self.ask(Ask::Stands { instances, answer }, outcome).await
+    }
+
+    async fn ask<T>(&self, ask: Ask, outcome: oneshot::Receiver<RuntimeResult<T>>) -> RuntimeResult<T> {
+        let gone = || RuntimeError::Unavailable { doing: "reach the edge".to_owned(), source: None };
+        self.0.send(ask).await.map_err(|_| gone())?;
         outcome.await.map_err(|_| gone())?
     }
 }
@@ -96,6 +125,14 @@ impl Owner {
         outcome.map(|_| ()).map_err(explain)
     }
 
+    /// An edge that lost its disk and was started anew serves another generation.
+    async fn stands(&self, instances: u64) -> RuntimeResult<bool> {
+        let Some(served) = self.served.as_ref().filter(|_| self.instances == instances) else {
+            return Ok(false);
+        };
+        Ok(self.client.generation().await.map_err(explain)? == served.generation)
+    }
+
     /// Returns a number above all that were used, kept before it is used.
     async fn next_generation(&self, floor: u64) -> RuntimeResult<u64> {
         self.generation
@@ -110,15 +147,25 @@ impl Owner {
 impl Driver {
     /// Makes the edge route just this table.
     pub(crate) async fn ensure_routes(&self, table: &RouteTable) -> RuntimeResult<ObservedRoutes> {
-        let link = self.edge.as_ref().ok_or(RuntimeError::Unsupported { capability: "edge" })?;
+        let link = self.edge()?;
+        let instances = self.instances.mark();
         let snapshot = snapshot::of(table, &self.instances);
         let upstreams = table.routes.iter().zip(&snapshot.routes).map(|(spec, route)| {
             let addresses = route.upstreams.iter().map(|upstream| upstream.address.to_string());
             (spec.id.clone(), addresses.collect())
         });
         let observed = ObservedRoutes { upstreams: upstreams.collect() };
-        link.push(snapshot).await?;
+        link.push(snapshot, instances).await?;
         Ok(observed)
+    }
+
+    /// Tells whether the same table would change nothing.
+    pub(crate) async fn routes_stand(&self) -> RuntimeResult<bool> {
+        self.edge()?.stands(self.instances.mark()).await
+    }
+
+    fn edge(&self) -> RuntimeResult<&EdgeLink> {
+        self.edge.as_ref().ok_or(RuntimeError::Unsupported { capability: "edge" })
     }
 }
 

@@ -41,6 +41,8 @@ pub(crate) struct Driver {
     pub(crate) drains: Kept<Drains>,
     pub(crate) pulls: Pulls,
     pub(crate) turns: Turns,
+    /// One at a time makes or removes an environment's network.
+    pub(crate) networks: Arc<tokio::sync::Mutex<()>>,
     pub(crate) cpu: CpuSamples,
     pub(crate) edge: Option<EdgeLink>,
     pub(crate) edge_socket: Option<PathBuf>,
@@ -110,6 +112,7 @@ impl DockerRuntime {
             drains,
             pulls: Pulls::default(),
             turns: Turns::default(),
+            networks: Arc::default(),
             cpu: CpuSamples::default(),
             edge,
             edge_socket: config.edge_socket,

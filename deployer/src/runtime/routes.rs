@@ -82,4 +82,8 @@ pub trait Routes: Send + Sync {
     /// Makes the ingress route just this: everything in one step, acknowledged when in effect. Addresses of ready
     /// instances are found by the driver at this moment. Answers with what is routed now.
     async fn ensure_routes(&self, table: &RouteTable) -> RuntimeResult<ObservedRoutes>;
+
+    /// Tells whether the ingress still does what the last [`Routes::ensure_routes`] of this process told it, and no instance
+    /// has become ready, drained or gone since: then the same table would change nothing.
+    async fn routes_stand(&self) -> RuntimeResult<bool>;
 }

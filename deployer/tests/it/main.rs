@@ -4,5 +4,6 @@
 mod crashes;
 mod endings;
 mod rollout;
+mod routes;
 mod support;
 mod walk;

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use panda_domain::event::Actor;
-use panda_domain::formation::{Scale, Size};
+use panda_domain::formation::{Formation, Scale, Size};
 use panda_domain::route::CertificateState;
 use panda_domain::secret::Secret;
-use panda_store::{CertificateRow, Cursor, NewDomain, NewEvent, NewTask, StoreError, TaskState};
+use panda_store::{
+    Backend, CertificateRow, Cursor, NewDomain, NewEvent, NewTask, PlacedRow, StoreError, TaskState,
+};
 use serde_json::json;
 
 use crate::support::{begin, name, on_each, read, world};
@@ -76,13 +78,13 @@ async fn a_host_is_given_once_and_the_transaction_can_try_another() {
         assert_eq!(tx.placement(&world.team.id, &placement.id).await.unwrap().as_ref(), Some(&row));
         assert_eq!(tx.placement_by_id(&placement.id).await.unwrap().as_ref(), Some(&row));
         assert_eq!(tx.all_placements().await.unwrap().len(), 2);
-        let page = tx.placements(&world.team.id, Some(&world.project.id), &Cursor::first(1)).await.unwrap();
-        assert_eq!(page, std::slice::from_ref(&row));
+        let page = tx.placed(&world.team.id, Some(&world.project.id), &Cursor::first(1)).await.unwrap();
+        assert_eq!(page, [PlacedRow { row: row.clone(), formation: Formation::default() }]);
         assert_eq!(tx.placements_of_app(&world.team.id, &app.id).await.unwrap(), [row]);
         let foreign = test.store.ids().next();
         assert_eq!(tx.placement(&foreign, &placement.id).await.unwrap(), None);
         assert_eq!(
-            tx.placements(&world.team.id, Some(&test.store.ids().next()), &Cursor::default()).await.unwrap(),
+            tx.placed(&world.team.id, Some(&test.store.ids().next()), &Cursor::default()).await.unwrap(),
             []
         );
     })
@@ -136,6 +138,68 @@ async fn a_formation_keeps_the_last_scale_of_each_process() {
             formation.into_iter().collect::<Vec<_>>(),
             [(name("web"), scale(3)), (name("worker"), scale(0))]
         );
+        let placed = tx.placed_by_names(&world.team.id, &name("shop"), &name("production")).await.unwrap();
+        assert_eq!(placed.unwrap().formation, tx.formation(&world.placement).await.unwrap());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_routing_mark_moves_with_what_routes_are_made_from_alone() {
+    on_each(async |test| {
+        let world = world(&test.store, "acme").await;
+        let before = test.store.routing_mark();
+        let mut tx = begin(test).await;
+        tx.delete_expired().await.unwrap();
+        tx.wake();
+        tx.commit().await.unwrap();
+        let mut tx = begin(test).await;
+        tx.mark_deleting(&world.placement).await.unwrap();
+        drop(tx);
+        if test.store.backend() == Backend::Sqlite {
+            assert_eq!(
+                test.store.routing_mark(),
+                before,
+                "other tables, and what isn't committed, don't count"
+            );
+        }
+        let before = test.store.routing_mark();
+        let mut tx = begin(test).await;
+        tx.mark_deleting(&world.placement).await.unwrap();
+        tx.commit().await.unwrap();
+        assert!(test.store.routing_mark() > before);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_routed_host_is_named_until_it_has_a_certificate_that_lasts() {
+    on_each(async |test| {
+        let world = world(&test.store, "acme").await;
+        let mut tx = begin(test).await;
+        let (now, day) = (test.clock.now(), Duration::from_hours(24));
+        assert_eq!(tx.hosts_without_certificate(now).await.unwrap(), ["acme.localhost"]);
+        let issued = CertificateRow {
+            host: "acme.localhost".to_owned(),
+            state: CertificateState::Local,
+            chain_pem: Some("chain".to_owned()),
+            key: Some(Secret::new("-----BEGIN")),
+            not_after: Some(now + day),
+            attempts: 0,
+            next_attempt_at: now,
+            challenge: None,
+        };
+        tx.upsert_certificate(&issued).await.unwrap();
+        assert!(tx.hosts_without_certificate(now).await.unwrap().is_empty());
+        assert_eq!(tx.hosts_without_certificate(now + day * 2).await.unwrap(), ["acme.localhost"]);
+        tx.fail_certificate("acme.localhost", "refused", 1, now + day).await.unwrap();
+        assert!(
+            tx.hosts_without_certificate(now + day * 2).await.unwrap().is_empty(),
+            "not before its next try"
+        );
+        tx.mark_deleting(&world.placement).await.unwrap();
+        test.clock.advance(day * 3);
+        assert!(tx.hosts_without_certificate(now + day * 9).await.unwrap().is_empty(), "nobody asks for it");
     })
     .await;
 }

@@ -1,8 +1,9 @@
 //! From the seam's route table to the edge's snapshot.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
-use panda_deployer::runtime::{RouteSpec, RouteTable, RouteTarget};
+use panda_deployer::runtime::{RouteSpec, RouteTable, RouteTarget, WorkloadKey};
+use panda_domain::ids::InstanceId;
 use panda_edge::protocol::{
     Certificate, Challenge, KeyPem, Route, RouteKind, RouteOptions, Snapshot, Upstream,
 };
@@ -11,24 +12,25 @@ use crate::instances::Instances;
 
 /// Makes the snapshot that serves the table with the instances that are ready now. Its generation is left at 0.
 pub(super) fn of(table: &RouteTable, instances: &Instances) -> Snapshot {
+    let ready = instances.upstreams();
     Snapshot {
         generation: 0,
-        routes: table.routes.iter().map(|spec| route(spec, instances)).collect(),
+        routes: table.routes.iter().map(|spec| route(spec, &ready)).collect(),
         certificates: certificates(table),
         challenges: challenges(table),
         redirects: Vec::new(),
     }
 }
 
-fn route(spec: &RouteSpec, instances: &Instances) -> Route {
+fn route(spec: &RouteSpec, ready: &HashMap<WorkloadKey, Vec<(InstanceId, String)>>) -> Route {
     let (process, upstreams) = match &spec.target {
         RouteTarget::Platform(address) => {
             let id = format!("platform-{address}");
             (String::new(), vec![Upstream { id, address: (*address).into() }])
         }
         RouteTarget::Workloads(keys) => {
-            let found = instances.upstreams(keys);
-            let upstreams = found.into_iter().filter_map(|(instance, address)| {
+            let found = keys.iter().filter_map(|key| ready.get(key)).flatten();
+            let upstreams = found.filter_map(|(instance, address)| {
                 Some(Upstream { id: instance.to_string(), address: address.parse().ok()? })
             });
             let process = keys.first().map(|key| key.process.to_string()).unwrap_or_default();

@@ -21,10 +21,12 @@ use crate::{environments, images};
 impl Workloads for DockerRuntime {
     async fn ensure_environment(&self, spec: &EnvironmentSpec) -> RuntimeResult<()> {
         let driver = &self.driver;
+        let _turn = driver.networks.lock().await;
         environments::ensure(&driver.engine, &driver.addresses, &driver.host, spec).await
     }
 
     async fn remove_environment(&self, key: &EnvironmentKey) -> RuntimeResult<()> {
+        let _turn = self.driver.networks.lock().await;
         environments::remove(&self.driver.engine, &self.driver.addresses, key).await
     }
 
@@ -68,6 +70,10 @@ impl Workloads for DockerRuntime {
 impl Routes for DockerRuntime {
     async fn ensure_routes(&self, table: &RouteTable) -> RuntimeResult<ObservedRoutes> {
         self.driver.ensure_routes(table).await
+    }
+
+    async fn routes_stand(&self) -> RuntimeResult<bool> {
+        self.driver.routes_stand().await
     }
 }
 

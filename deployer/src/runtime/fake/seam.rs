@@ -44,7 +44,7 @@ impl Workloads for FakeRuntime {
             return Err(RuntimeError::Rejected { doing: doing(), reason });
         }
         if !state.environments.contains_key(&spec.key.environment) {
-            return Err(RuntimeError::NotFound {
+            return Err(RuntimeError::Conflict {
                 what: format!("environment `{}`", spec.key.environment.environment),
             });
         }
@@ -140,7 +140,14 @@ impl Routes for FakeRuntime {
     async fn ensure_routes(&self, table: &RouteTable) -> RuntimeResult<ObservedRoutes> {
         let mut state = self.called("ensure_routes")?;
         state.table = table.clone();
-        Ok(state.observed_routes())
+        let observed = state.observed_routes();
+        state.routed = Some(observed.clone());
+        Ok(observed)
+    }
+
+    async fn routes_stand(&self) -> RuntimeResult<bool> {
+        let state = self.called("routes_stand")?;
+        Ok(state.routed.as_ref() == Some(&state.observed_routes()))
     }
 }
 

@@ -36,6 +36,8 @@ pub(super) struct State {
     pub(super) workloads: BTreeMap<WorkloadKey, Workload>,
     pub(super) tasks: BTreeMap<TaskKey, Task>,
     pub(super) table: RouteTable,
+    /// What was routed when the table was last ensured.
+    pub(super) routed: Option<ObservedRoutes>,
     pub(super) logs: Vec<LogChunk>,
     settled: Timestamp,
     addresses: u32,

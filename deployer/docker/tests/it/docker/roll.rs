@@ -49,12 +49,14 @@ async fn replaced(harness: &mut Harness, place: &Place) -> Result<()> {
     harness.serve(&old).await?;
     let routed = harness.runtime.ensure_routes(&table(harness, place, &old.key)).await?;
     ensure!(routed.upstreams[0].1.len() == 3, "{routed:?}");
+    ensure!(harness.runtime.routes_stand().await?, "nothing happened since");
 
     let failures = Arc::new(AtomicU32::new(0));
     let sent = Arc::new(AtomicU32::new(0));
     let prober = tokio::spawn(probe(front, Arc::clone(&sent), Arc::clone(&failures)));
     let new = harness.spec(place, App::Root, 3);
     harness.serve(&new).await?;
+    ensure!(!harness.runtime.routes_stand().await?, "instances became ready");
     let routed = harness.runtime.ensure_routes(&table(harness, place, &new.key)).await?;
     ensure!(routed.upstreams[0].1.len() == 3, "{routed:?}");
     harness
