@@ -92,12 +92,11 @@ impl Book {
 
     /// Notes that the environment has this subnet now.
     pub(crate) fn know(&mut self, key: &EnvironmentKey, subnet: Subnet) {
-        match self.networks.iter_mut().find(|n| n.subnet == subnet && n.key == *key) {
-            Some(network) => network.released_ms = None,
-            None => {
-                self.networks.retain(|n| n.subnet != subnet);
-                self.networks.push(Network::new(key.clone(), subnet));
-            }
+        if let Some(network) = self.networks.iter_mut().find(|n| n.subnet == subnet && n.key == *key) {
+            network.released_ms = None;
+        } else {
+            self.networks.retain(|n| n.subnet != subnet);
+            self.networks.push(Network::new(key.clone(), subnet));
         }
     }
 
