@@ -33,21 +33,6 @@ impl Ground {
         Some(Self { builder: Builder::new(&config, Some(1 << 30)).unwrap(), registry, push })
     }
 
-    /// Unpacks the base image of the sample apps, once in this process.
-    ///
-    /// Until its layers are unpacked the daemon knows a base image by its manifest, afterwards by its layers, so that
-    /// steps above it are found again only from the second unpacked use on.
-    pub(crate) async fn with_unpacked_base(self) -> Self {
-        static UNPACKED: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
-        let unpack = async {
-            let nothing = tempfile::tempdir().unwrap();
-            let (result, _) = self.build(self.request(nothing.path(), "FROM node:22-slim\nRUN true\n")).await;
-            result.unwrap();
-        };
-        UNPACKED.get_or_init(|| unpack).await;
-        self
-    }
-
     /// Returns a request with names of its own.
     pub(crate) fn request(&self, context: &Path, dockerfile: &str) -> BuildRequest {
         let unique = tempfile::Builder::new().prefix("it").rand_bytes(8).tempdir().unwrap();
@@ -74,6 +59,18 @@ impl Ground {
             deadline: Duration::from_mins(5),
             log_limits: LogLimits::default(),
         }
+    }
+
+    /// Pushes a base image that no other build uses; returns its reference as the daemon pulls it.
+    ///
+    /// For tests of cached steps: while any build is left that was there when the daemon pulled a base image, the daemon
+    /// takes the steps above that image for new, in every build. Of an image that all tests share, one always is.
+    pub(crate) async fn own_base(&self) -> String {
+        let source = tempfile::tempdir().unwrap();
+        let request = self.request(source.path(), "FROM node:22-slim\nCOPY owner /owner\n");
+        std::fs::write(source.path().join("owner"), &request.build_id).unwrap();
+        let outcome = self.build(request).await.0.unwrap();
+        format!("{}/{}@{}", self.push, outcome.repository, outcome.digest)
     }
 
     /// Builds and returns the result with all events.
