@@ -17,7 +17,7 @@ use crate::buildkit::log::{Recorder, SharedRecorder, follow, send};
 use crate::buildkit::solve::{CacheImage, Prepared, Solve};
 use crate::buildkit::{BuildkitConfig, BuildkitError, Buildkitd, RegistryCredentials, SentFiles};
 use crate::dockerfile::{Recipe, SCOPE_ARGUMENT, policy};
-use crate::failure::{BuildError, BuildFailure, Ending, classify};
+use crate::failure::{BuildError, BuildFailure, Ending, classify, push_may_pass};
 use crate::log::{BuildEvent, LogLimits, LogSink, Mask, StepTiming, milliseconds};
 use crate::registry::{Registry, RegistryProbe};
 
@@ -306,20 +306,6 @@ impl<'a> Work<'a> {
 /// Tells steps of the Dockerfile from the daemon's own (`[internal] …`, `exporting to image`).
 fn counts(name: &str) -> bool {
     name.starts_with('[') && !name.starts_with("[internal]") && !name.contains("] FROM ")
-}
-
-fn push_may_pass(error: &str) -> bool {
-    const PASSING: [&str; 8] = [
-        "blob unknown",
-        "blob upload unknown",
-        "digest did not match",
-        "EOF",
-        "connection reset",
-        "500 Internal Server Error",
-        "502 Bad Gateway",
-        "503 Service Unavailable",
-    ];
-    error.contains("failed to push") && PASSING.iter().any(|text| error.contains(text))
 }
 
 fn write_recipe(recipe: &Recipe) -> std::io::Result<tempfile::TempDir> {

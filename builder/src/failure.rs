@@ -4,7 +4,7 @@ mod classify;
 
 use panda_domain::failure::{Failure, FailureCode};
 
-pub(crate) use classify::{Ending, classify};
+pub(crate) use classify::{Ending, classify, push_may_pass};
 
 /// How a build ends without an image.
 #[derive(Debug, thiserror::Error)]

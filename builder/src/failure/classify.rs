@@ -1,5 +1,7 @@
 //! From the daemon's answer and a step's last lines to a code with cause and fix.
 
+mod rules;
+
 use std::time::Duration;
 
 use panda_domain::failure::FailureCode;
@@ -7,6 +9,12 @@ use panda_domain::failure::FailureCode;
 use super::BuildFailure;
 use crate::buildkit::log::Evidence;
 use crate::log::sanitize;
+
+pub(crate) use rules::push_may_pass;
+use rules::{ANSWERED, CONNECTION, KILLED, PRINTED, Rule};
+
+/// What the daemon adds where the kernel counts kills (cgroup version 2); on version 1 it can't tell them from any other.
+const OUT_OF_MEMORY: &str = "did not complete successfully: cannot allocate memory";
 
 /// How Solve ended.
 pub(crate) enum Ending {
@@ -17,171 +25,6 @@ pub(crate) enum Ending {
     /// Our deadline passed.
     Deadline(Duration),
 }
-
-/// Texts of which one has to appear, the code, the cause, the fix.
-type Rule = (&'static [&'static str], FailureCode, &'static str, &'static str);
-
-/// What the tools print, most telling first. The cause gets the line that matched.
-const PRINTED: &[Rule] = &[
-    (
-        &["No space left on device", "no space left on device", "ENOSPC"],
-        FailureCode::P110,
-        "the builder's disk is full",
-        "ask the operator to free the builder's disk (`panda-server doctor` shows it), then deploy again",
-    ),
-    (
-        &["JavaScript heap out of memory"],
-        FailureCode::P106,
-        "Node ran out of heap while building",
-        "set the build argument NODE_OPTIONS=--max-old-space-size=<MB>, or ask the operator for a larger builder",
-    ),
-    (
-        &[
-            "can only install packages when your package.json and package-lock.json",
-            "can only install with an existing package-lock.json",
-            "ERR_PNPM_OUTDATED_LOCKFILE",
-            "ERR_PNPM_NO_LOCKFILE",
-            "ERR_PNPM_LOCKFILE_CONFIG_MISMATCH",
-            "Your lockfile needs to be updated",
-            "The lockfile would have been modified by this install",
-            "pyproject.toml changed significantly since poetry.lock was last generated",
-            "poetry.lock is not up to date with pyproject.toml",
-            "The lockfile at `uv.lock` needs to be updated",
-            "Unable to find lockfile at `uv.lock`",
-        ],
-        FailureCode::P103,
-        "the lock file doesn't fit the project file",
-        "run your package manager's install locally, commit the lock file, then deploy again",
-    ),
-    (
-        &[
-            "npm error code E401",
-            "npm error code E403",
-            "ERR_PNPM_FETCH_401",
-            "ERR_PNPM_FETCH_403",
-            "401 Unauthorized",
-            "403 Forbidden",
-            "could not read Username for",
-            "Permission denied (publickey)",
-            "Authentication failed for",
-        ],
-        FailureCode::P104,
-        "a dependency wants credentials",
-        "store the token with `panda env set --secret NAME`, and list NAME under build.secrets in panda.toml",
-    ),
-    (
-        &[
-            "npm error code ETARGET",
-            "No matching version found for",
-            "ERR_PNPM_NO_MATCHING_VERSION",
-            "Could not find a version that satisfies the requirement",
-            "No matching distribution found for",
-            "because no versions of",
-            "there are no versions of",
-            "Couldn't find any versions for",
-            "Current Python version",
-            "npm error code EBADENGINE",
-            "is incompatible with this module",
-        ],
-        FailureCode::P105,
-        "a version that the project asks for isn't to be had",
-        "check the version in the project file, update the lock file, then deploy again",
-    ),
-    (
-        &[
-            "ENOTFOUND",
-            "EAI_AGAIN",
-            "Temporary failure in name resolution",
-            "Could not resolve host",
-            "Network is unreachable",
-            "ETIMEDOUT",
-        ],
-        FailureCode::P111,
-        "a step couldn't reach the network",
-        "deploy again; if it stays, ask the operator whether builds may reach that host",
-    ),
-];
-
-/// What the daemon answers.
-const ANSWERED: &[Rule] = &[
-    (
-        &["no space left on device"],
-        FailureCode::P110,
-        "the builder's disk is full",
-        "ask the operator to free the builder's disk (`panda-server doctor` shows it), then deploy again",
-    ),
-    (
-        &["security.insecure is not allowed", "network.host is not allowed"],
-        FailureCode::P109,
-        "the Dockerfile asks for more rights than a build step may have",
-        "remove `--security=insecure` and `--network=host` from its RUN lines",
-    ),
-    (
-        &[
-            "dockerfile parse error",
-            "failed to solve: dockerfile",
-            "unknown instruction",
-            "Dockerfile cannot be empty",
-            "failed to parse",
-        ],
-        FailureCode::P109,
-        "the Dockerfile can't be read",
-        "fix the line that the message names",
-    ),
-    (
-        &["target stage", "failed to reach build target"],
-        FailureCode::P109,
-        "the Dockerfile has no such stage",
-        "set build.target in panda.toml to one of its stages, or remove it",
-    ),
-    (
-        &[
-            "insufficient_scope",
-            "pull access denied",
-            "authorization failed",
-            "unauthorized",
-            "401 Unauthorized",
-            "403 Forbidden",
-            "denied: ",
-        ],
-        FailureCode::P104,
-        "a registry wants credentials",
-        "check the image's name; for a private one ask the operator to add the registry's credentials",
-    ),
-    (
-        &["failed to resolve source metadata", "failed to copy: httpReadSeeker", "manifest unknown"],
-        FailureCode::P105,
-        "a base image isn't to be had",
-        "check its name and tag; `docker pull` with the same name should work",
-    ),
-    (
-        &["failed to compute cache key", "failed to calculate checksum"],
-        FailureCode::P109,
-        "the Dockerfile copies a file that isn't in the source",
-        "check the path, and whether .dockerignore or .gitignore leaves it out",
-    ),
-    (
-        &[": not found"],
-        FailureCode::P109,
-        "the build needs something that isn't there",
-        "a secret has to be set with `panda env set --secret NAME` and listed under build.secrets in panda.toml",
-    ),
-];
-
-/// Failures of the network between daemon and registry, whatever they stopped.
-const CONNECTION: &[&str] = &[
-    "connection refused",
-    "connection reset",
-    "no such host",
-    "i/o timeout",
-    "TLS handshake",
-    "network is unreachable",
-    "unexpected EOF",
-    "Bad Gateway",
-    "Service Unavailable",
-    "500 Internal Server Error",
-    "Client.Timeout",
-];
 
 /// Classifies; never panics, always says something.
 pub(crate) fn classify(ending: &Ending, evidence: &Evidence, memory_limit: Option<u64>) -> BuildFailure {
@@ -210,8 +53,11 @@ fn deadline(limit: Duration, evidence: &Evidence) -> BuildFailure {
 
 fn error(message: &str, evidence: &Evidence, memory_limit: Option<u64>) -> BuildFailure {
     let exit = exit_code(message);
+    if message.contains(OUT_OF_MEMORY) {
+        return out_of_memory("ran", evidence, memory_limit);
+    }
     if exit == Some(137) || message.contains("cannot allocate memory") {
-        return out_of_memory(evidence, memory_limit);
+        return out_of_memory("was killed, probably", evidence, memory_limit);
     }
     if exit.is_some() {
         let lines = evidence.tail.iter().rev();
@@ -219,9 +65,22 @@ fn error(message: &str, evidence: &Evidence, memory_limit: Option<u64>) -> Build
             let line = lines.clone().find(|line| rule.0.iter().any(|text| line.contains(text)))?;
             Some(by_rule(rule, &sanitize(line)))
         });
-        return printed.unwrap_or_else(|| step_failed(exit, evidence));
+        return printed.unwrap_or_else(|| {
+            if evidence.tail.iter().any(|line| is_a_kill(line)) {
+                out_of_memory("lost a process, probably", evidence, memory_limit)
+            } else {
+                step_failed(exit, evidence)
+            }
+        });
     }
     let message = short(message);
+    if push_may_pass(&message) {
+        return BuildFailure::transient(
+            FailureCode::P111,
+            format!("the registry didn't take the image: {message}"),
+            "deploy again; if it stays, ask the operator to run `panda-server doctor`",
+        );
+    }
     if CONNECTION.iter().any(|text| message.contains(text)) {
         let what = if message.contains("push") { "the registry" } else { "a registry" };
         return BuildFailure::transient(
@@ -246,12 +105,18 @@ fn by_rule(rule: &Rule, detail: &str) -> BuildFailure {
     BuildFailure { transient, ..BuildFailure::new(rule.1, format!("{}: {detail}", rule.2), rule.3) }
 }
 
-fn out_of_memory(evidence: &Evidence, memory_limit: Option<u64>) -> BuildFailure {
+/// Tells whether a line says that a child was killed; the shell prints just the word.
+fn is_a_kill(line: &str) -> bool {
+    line.trim() == "Killed" || KILLED.iter().any(|text| line.contains(text))
+}
+
+/// `how` leads to "out of memory": as sure as the daemon can be.
+fn out_of_memory(how: &str, evidence: &Evidence, memory_limit: Option<u64>) -> BuildFailure {
     let limit = memory_limit.map_or_else(String::new, |bytes| format!(" (limit {} MiB)", bytes >> 20));
     let step = evidence.step.as_deref().unwrap_or("a step");
     BuildFailure::new(
         FailureCode::P106,
-        format!("`{step}` was killed, probably out of memory{limit}"),
+        format!("`{step}` {how} out of memory{limit}"),
         "let the build use less memory (fewer parallel jobs), or ask the operator for a larger builder",
     )
 }
@@ -314,6 +179,12 @@ mod tests {
                 FailureCode::P106,
             ),
             ("write /x: No space left on device", FailureCode::P110),
+            ("/bin/sh: 1: Cannot fork", FailureCode::P109),
+            ("g++: fatal error: Killed signal terminated program cc1plus", FailureCode::P106),
+            ("make: *** [Makefile:2: all] Error 137", FailureCode::P106),
+            ("npm error signal SIGKILL", FailureCode::P106),
+            ("Killed", FailureCode::P106),
+            ("Killed 3 stale workers", FailureCode::P109),
             ("src/a.ts(1,1): error TS2304", FailureCode::P109),
         ];
         for (line, code) in cases {
@@ -335,6 +206,13 @@ mod tests {
     }
 
     #[test]
+    fn where_the_kernel_counts_kills_the_cause_is_certain_whatever_the_exit_code() {
+        let failure = of(&EXIT_1.replace("exit code: 1", "cannot allocate memory"), &["Killed"]);
+        assert_eq!(failure.failure.code, FailureCode::P106);
+        assert_eq!(failure.failure.cause, "`[build 3/6] RUN npm ci` ran out of memory (limit 1024 MiB)");
+    }
+
+    #[test]
     fn what_the_daemon_answers_tells_the_rest() {
         let cases = [
             (
@@ -344,6 +222,12 @@ mod tests {
             ),
             (
                 "failed to push 127.0.0.1:5/x: dial tcp 127.0.0.1:5: connect: connection refused",
+                FailureCode::P111,
+                true,
+            ),
+            (
+                "failed to push registry:5000/x: unexpected status from PUT request to http://registry:5000/v2/x/manifests/1: \
+                 400 Bad Request\nblob unknown to registry",
                 FailureCode::P111,
                 true,
             ),
