@@ -2,6 +2,7 @@
 # builder.sh up NAME | down NAME | env NAME: a registry and a buildkitd of NAME's own, as the platform runs them.
 # They are made with the options that deploy/images/buildkitd/README.md fixes, so that tests meet the real arrangement:
 # builds push to registry:5000 inside the network panda-NAME-build, the engine pulls from a loopback port.
+# PANDA_BUILDER_BESIDE=OTHER: only a buildkitd, in OTHER's network and with its registry. PANDA_BUILDER_ARGUMENTS: buildkitd's own.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=tests/ground/lib.sh
@@ -10,8 +11,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 verb=${1:-} name=${2:-}
 [[ $name =~ ^[a-z0-9-]+$ ]] || die "\`$name\` can't name a builder" "builder.sh up|down|env NAME, in a-z, 0-9 and -"
 images=$here/../../deploy/images
-network=panda-$name-build
-registry=panda-$name-registry
+network=panda-${PANDA_BUILDER_BESIDE:-$name}-build
+registry=panda-${PANDA_BUILDER_BESIDE:-$name}-registry
 builder=panda-$name-buildkitd
 state=$PANDA_GROUND/builders/$name
 buildkit=$(sed -n 's/^ARG BUILDKIT=.*://p' "$images/buildkitd/Dockerfile")
@@ -45,7 +46,8 @@ start_registry() {
 }
 
 start_buildkitd() {
-  local mirrors=() dns
+  local mirrors=() arguments dns
+  read -ra arguments <<< "${PANDA_BUILDER_ARGUMENTS:-}"
   # BuildKit drops Docker's own resolver (a loopback address) from a step's resolv.conf and would put a public one there.
   dns=$(awk '$1 == "nameserver" && $2 !~ /^127\./ && $2 != "::1" {printf "%s ", $2}' "$(host_resolv_conf)")
   if ! hub_answers; then mirrors=(-e "PANDA_BUILD_MIRRORS=docker.io=$("$here/registry.sh" bridge)"); fi
@@ -58,7 +60,7 @@ start_buildkitd() {
     -v "$builder:/var/lib/buildkit" -v "$state/socket:/run/panda-buildkit" --restart unless-stopped \
     --cap-add SYS_ADMIN --security-opt "seccomp=$images/buildkitd/seccomp.json" --security-opt apparmor=unconfined \
     --memory "${PANDA_BUILDER_MEMORY:-2g}" --memory-swap "${PANDA_BUILDER_MEMORY:-2g}" --cpus "${PANDA_BUILDER_CPUS:-2}" --pids-limit 1024 \
-    -e PANDA_BUILD_PLAIN_HTTP=registry:5000 -e "PANDA_BUILD_DNS=$dns" "${mirrors[@]}" panda-test/buildkitd >/dev/null ||
+    -e PANDA_BUILD_PLAIN_HTTP=registry:5000 -e "PANDA_BUILD_DNS=$dns" "${mirrors[@]}" panda-test/buildkitd "${arguments[@]}" >/dev/null ||
     die "the engine can't start $builder" "read the line above; deploy/images/buildkitd/README.md lists what it needs"
 }
 

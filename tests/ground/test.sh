@@ -71,6 +71,9 @@ cleanup() {
   for name in "$PANDA_GROUND/engines/$run"*; do
     if [ -d "$name" ]; then "$here/private-dockerd.sh" remove "$(basename "$name")" || true; fi
   done
+  for name in "$PANDA_GROUND/builders/$run"-*; do
+    if [ -d "$name" ]; then "$here/builder.sh" down "$(basename "$name")" || true; fi
+  done
   "$here/builder.sh" down "$run" || true
   docker ps -aq --filter "label=panda.test=$run" | xargs -r docker rm -f -v >/dev/null 2>&1 || true
   docker network ls -q --filter "label=panda.test=$run" | xargs -r docker network rm >/dev/null 2>&1 || true

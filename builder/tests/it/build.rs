@@ -10,22 +10,9 @@ use panda_domain::secret::Secret;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::ground::{Ground, app, printed, variable};
+use crate::ground::{Ground, app, dockerfile, failed, printed, variable};
 
 const SECRET: &str = "correct-horse-battery";
-
-fn dockerfile(name: &str) -> String {
-    std::fs::read_to_string(app(name).join("Dockerfile")).unwrap()
-}
-
-fn failed(
-    result: Result<panda_builder::build::BuildOutcome, BuildError>,
-) -> panda_builder::failure::BuildFailure {
-    match result {
-        Err(BuildError::Failed(failure)) => *failure,
-        other => panic!("expected a failure, got {other:?}"),
-    }
-}
 
 #[tokio::test]
 async fn a_dockerfile_with_args_and_a_secret_becomes_an_image_by_digest_and_is_cached_the_second_time() {
@@ -245,23 +232,6 @@ async fn a_missing_base_image_and_a_missing_file_are_told_apart() {
     let file = failed(ground.build(ground.request(&app("hello-node"), text)).await.0);
     assert_eq!(file.failure.code, FailureCode::P109);
     assert!(file.failure.cause.contains("nope.txt"), "{file}");
-}
-
-#[tokio::test]
-async fn a_build_that_eats_memory_is_killed_and_says_so_and_the_next_one_works() {
-    let Some(ground) = Ground::find() else { return };
-    // Set only where the builder runs in its container, with a memory limit.
-    if variable("PANDA_TEST_BUILD_PUSH").is_none() {
-        return;
-    }
-    let failure = failed(
-        ground.build(ground.request(&app("build-eats-memory"), &dockerfile("build-eats-memory"))).await.0,
-    );
-    assert_eq!(failure.failure.code, FailureCode::P106);
-    assert!(failure.failure.cause.contains("probably out of memory (limit 1024 MiB)"), "{failure}");
-    let mut next = ground.request(&app("hello-node"), "FROM node:22-slim\nRUN echo fine\n");
-    next.use_cache = false;
-    ground.build(next).await.0.unwrap();
 }
 
 #[tokio::test]

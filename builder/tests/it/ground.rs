@@ -8,11 +8,14 @@ use std::time::Duration;
 use panda_builder::build::{BuildOutcome, BuildRequest, Builder};
 use panda_builder::buildkit::BuildkitConfig;
 use panda_builder::dockerfile::Recipe;
-use panda_builder::failure::BuildError;
+use panda_builder::failure::{BuildError, BuildFailure};
 use panda_builder::log::{BuildEvent, LogLimits};
 use panda_builder::registry::Registry;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+/// What the builder is told of its container's limit: the one of `tests/ground/builder.sh`.
+const MEMORY_LIMIT: u64 = 2 << 30;
 
 /// A buildkitd and a registry that mirrors the official names and takes pushes.
 pub(crate) struct Ground {
@@ -26,11 +29,16 @@ pub(crate) struct Ground {
 impl Ground {
     /// Finds both; without them a loud line says that the test didn't run.
     pub(crate) fn find() -> Option<Self> {
-        let (address, registry) = (variable("PANDA_TEST_BUILDKIT")?, variable("PANDA_TEST_REGISTRY")?);
-        let config = BuildkitConfig { address, tls: None };
+        let address = variable("PANDA_TEST_BUILDKIT")?;
+        Self::at(&BuildkitConfig { address, tls: None })
+    }
+
+    /// The same with another daemon.
+    pub(crate) fn at(config: &BuildkitConfig) -> Option<Self> {
+        let registry = variable("PANDA_TEST_REGISTRY")?;
         let push = std::env::var("PANDA_TEST_BUILD_PUSH").ok().filter(|value| !value.is_empty());
         let push = push.unwrap_or_else(|| registry.clone());
-        Some(Self { builder: Builder::new(&config, Some(1 << 30)).unwrap(), registry, push })
+        Some(Self { builder: Builder::new(config, Some(MEMORY_LIMIT)).unwrap(), registry, push })
     }
 
     /// Returns a request with names of its own.
@@ -119,6 +127,20 @@ pub(crate) fn variable(name: &str) -> Option<String> {
 /// Returns the folder of a sample app.
 pub(crate) fn app(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/apps").join(name)
+}
+
+/// Returns the text of a sample app's own Dockerfile.
+pub(crate) fn dockerfile(name: &str) -> String {
+    std::fs::read_to_string(app(name).join("Dockerfile")).unwrap()
+}
+
+/// Demands that a build failed; returns how.
+#[track_caller]
+pub(crate) fn failed(result: Result<BuildOutcome, BuildError>) -> BuildFailure {
+    match result {
+        Err(BuildError::Failed(failure)) => *failure,
+        other => panic!("expected a failure, got {other:?}"),
+    }
 }
 
 /// Returns the lines that steps printed.

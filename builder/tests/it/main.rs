@@ -3,7 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on may panic, its helpers too")]
 
 mod build;
+mod cache;
 mod extract;
 mod ground;
+mod limits;
 mod plan;
+mod push;
 mod stacks;
+mod tls;

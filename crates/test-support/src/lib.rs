@@ -9,3 +9,5 @@ pub mod process;
 #[cfg(feature = "runtime")]
 pub mod runtime_conformance;
 pub mod skip;
+#[cfg(feature = "processes")]
+pub mod spare_builder;
