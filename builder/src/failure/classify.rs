@@ -180,6 +180,11 @@ mod tests {
             ),
             ("write /x: No space left on device", FailureCode::P110),
             ("/bin/sh: 1: Cannot fork", FailureCode::P109),
+            (
+                "runc run failed: unable to start container process: can't get final child's PID from pipe: EOF; runc init \
+                 error(s): nsexec-0[42]: unable to spawn stage-1: Resource temporarily unavailable",
+                FailureCode::P111,
+            ),
             ("g++: fatal error: Killed signal terminated program cc1plus", FailureCode::P106),
             ("make: *** [Makefile:2: all] Error 137", FailureCode::P106),
             ("npm error signal SIGKILL", FailureCode::P106),

@@ -1,8 +1,14 @@
 //! Builds that want more than the builder has: they end with a reason, and the daemon lives on.
 
+use std::time::{Duration, Instant};
+
 use panda_builder::buildkit::BuildkitConfig;
+use panda_builder::failure::BuildError;
+use panda_builder::log::BuildEvent;
 use panda_domain::failure::FailureCode;
 use panda_test_support::spare_builder::SpareBuilder;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::ground::{Ground, app, dockerfile, failed, variable};
 
@@ -49,4 +55,46 @@ async fn a_build_that_starts_processes_without_end_says_so_and_the_next_one_work
     assert!(failure.failure.cause.contains("more processes than the builder allows"), "{failure}");
     let next = ground.request(&app("hello-node"), "FROM node:22-slim\nRUN echo fine\n");
     ground.build(next).await.0.unwrap();
+}
+
+/// Starts processes for as long as it lives, and says so when it can't for the first time.
+const BOMB: &str = r#"FROM node:22-slim
+RUN node -e "let said; const full = () => said || console.log(said = 'no more'); setInterval(() => { for (let i = 0; i < 200; i++) \
+    try { require('child_process').spawn('sleep', ['1000']).on('error', full) } catch { full() } }, 10)"
+"#;
+
+#[tokio::test]
+async fn a_build_that_holds_all_processes_can_be_canceled_and_the_builder_is_free_again() {
+    let Some(spare) = SpareBuilder::prepare("bomb").unwrap() else { return };
+    spare.start(&[]).unwrap();
+    let Some(ground) = Ground::at(&BuildkitConfig { address: spare.address(), tls: None }) else { return };
+    let fine = || {
+        let mut request = ground.request(&app("hello-node"), "FROM node:22-slim\nRUN echo fine\n");
+        request.use_cache = false;
+        ground.build(request)
+    };
+    let (sink, mut events) = mpsc::channel(64);
+    let cancel = CancellationToken::new();
+    let stop = async {
+        while let Some(event) = events.recv().await {
+            if matches!(&event, BuildEvent::Line { text, .. } if text == "no more") {
+                break;
+            }
+        }
+        // What it meets passes: the job tries it again.
+        let beside = async { failed(fine().await.0) };
+        let rest = async { while events.recv().await.is_some() {} };
+        tokio::pin!(rest);
+        let beside = tokio::select! { beside = beside => beside, () = &mut rest => panic!("the bomb ended by itself") };
+        assert_eq!((beside.failure.code, beside.transient), (FailureCode::P111, true), "{beside:?}");
+        cancel.cancel();
+        rest.await;
+    };
+    let bomb = ground.request(&app("hello-node"), BOMB);
+    let (result, ()) = tokio::join!(ground.builder.build(bomb, sink, cancel.clone()), stop);
+    assert!(matches!(result, Err(BuildError::Canceled)), "{result:?}");
+    let canceled = Instant::now();
+    while let Err(error) = fine().await.0 {
+        assert!(canceled.elapsed() < Duration::from_secs(20), "the builder isn't free again: {error}");
+    }
 }

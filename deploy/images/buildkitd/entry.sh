@@ -24,6 +24,17 @@ writable_cgroups() {
   fi
 }
 
+# reserve_processes: a step that starts processes without end must leave the daemon some, or nothing could kill it any more.
+reserve_processes() {
+  for root in /sys/fs/cgroup /sys/fs/cgroup/pids; do
+    [ -f "$root/pids.max" ] || continue
+    read -r limit < "$root/pids.max"
+    [ "$limit" != max ] || continue
+    mkdir -p "$root/buildkit" # where the daemon makes its steps' cgroups
+    echo $((limit - limit / 8)) > "$root/buildkit/pids.max"
+  done
+}
+
 # configure: the template, plus what depends on the machine.
 configure() {
   sed -e "s/@PARALLEL@/${PANDA_BUILD_PARALLEL:-2}/" \
@@ -50,6 +61,7 @@ configure() {
 }
 
 writable_cgroups
+reserve_processes
 mkdir -p /run/panda-buildkit
 configure > /run/buildkitd.toml
 exec buildkitd --config /run/buildkitd.toml "$@"

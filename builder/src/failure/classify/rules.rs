@@ -19,6 +19,13 @@ pub(super) const PRINTED: &[Rule] = &[
         "Node ran out of heap while building",
         "set the build argument NODE_OPTIONS=--max-old-space-size=<MB>, or ask the operator for a larger builder",
     ),
+    // The runtime of steps, not the step: other builds have taken all processes.
+    (
+        &["]: unable to spawn stage-"],
+        FailureCode::P111,
+        "the builder can't start another process",
+        "deploy again: another build may have taken all of them; if it stays, ask the operator for a larger builder",
+    ),
     (
         &[
             "Cannot fork",
