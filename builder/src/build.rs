@@ -132,13 +132,35 @@ impl Builder {
                     Ending::Deadline(_) => evidence,
                     _ => work.recorder.with(|recorder| recorder.evidence()),
                 };
-                Err(classify(&ending, &evidence, self.memory_limit).into())
+                let failure = classify(&ending, &evidence, self.memory_limit);
+                Err(self.make_room(failure).await.into())
             }
             None => {
                 work.close_log().await;
                 Err(BuildError::Canceled)
             }
         }
+    }
+
+    /// Empties the daemon's cache when its disk is full. By itself it would stay full: the daemon keeps what a failed step
+    /// wrote, and its own collection leaves a reserve and comes late. Who only prints that text gains nothing: filling the disk
+    /// does the same.
+    async fn make_room(&self, mut failure: BuildFailure) -> BuildFailure {
+        if failure.failure.code != FailureCode::P110 {
+            return failure;
+        }
+        match self.daemon.prune().await {
+            Ok(freed) if freed > 0 => {
+                failure.failure.fix = format!(
+                    "deploy again: the builder has emptied its cache ({} MB); if it stays, the build is larger than the builder's \
+                     disk: ask the operator for more (`panda-server doctor` shows it)",
+                    freed >> 20
+                );
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "the builder's disk is full and its cache can't be emptied"),
+        }
+        failure
     }
 }
 

@@ -9,8 +9,8 @@ pub mod solve;
 
 use std::time::Duration;
 
-use bollard_buildkit_proto::moby::buildkit::v1::InfoRequest;
 use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
+use bollard_buildkit_proto::moby::buildkit::v1::{InfoRequest, PruneRequest};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 pub use auth::RegistryCredentials;
@@ -20,6 +20,8 @@ pub use filesync::SentFiles;
 pub(crate) const MAX_MESSAGE_BYTES: usize = 16 << 20;
 /// How long the daemon may take to answer a question that needs no work.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the daemon may take to empty its cache: it deletes file by file.
+const PRUNE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Where buildkitd listens and how it knows us.
 #[derive(Clone)]
@@ -138,6 +140,26 @@ impl Buildkitd {
             .map_err(|_| BuildkitError::Silent { action, seconds: ANSWER_TIMEOUT.as_secs() })?
             .map_err(|status| BuildkitError::Call { action, source: Box::new(status) })?;
         Ok(answer.into_inner().buildkit_version.map(|v| v.version).unwrap_or_default())
+    }
+
+    /// Throws away all that no build uses at this moment, within 60 s; returns how many bytes that was.
+    ///
+    /// May run twice: the second time there is nothing.
+    pub async fn prune(&self) -> Result<u64, BuildkitError> {
+        let action = "empty the cache";
+        let pruning = async {
+            let request = PruneRequest { all: true, ..Default::default() };
+            let mut records = self.client().prune(request).await?.into_inner();
+            let mut freed = 0;
+            while let Some(record) = records.message().await? {
+                freed += u64::try_from(record.size).unwrap_or(0);
+            }
+            Ok(freed)
+        };
+        tokio::time::timeout(PRUNE_TIMEOUT, pruning)
+            .await
+            .map_err(|_| BuildkitError::Silent { action, seconds: PRUNE_TIMEOUT.as_secs() })?
+            .map_err(|status| BuildkitError::Call { action, source: Box::new(status) })
     }
 
     pub(crate) fn client(&self) -> ControlClient<Channel> {

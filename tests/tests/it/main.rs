@@ -1,6 +1,7 @@
 //! The stories: what a whole installation does and survives. docs/testing.md says what they run on.
 
 mod bad_versions;
+mod builder_disk;
 mod certificates;
 mod command_line;
 mod directories;
