@@ -22,7 +22,10 @@ check: ## formatting, lints, dependency rules, docs, shell scripts
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
-	if [ -f deny.toml ] && cargo deny --version >/dev/null 2>&1; then cargo deny check; fi
+	if cargo deny --version >/dev/null 2>&1; then \
+	  cargo deny check bans licenses sources && \
+	  if cargo deny fetch db >/dev/null 2>&1; then cargo deny --offline check advisories; else echo "advisories not checked: their database can't be fetched"; fi; \
+	fi
 	if command -v shellcheck >/dev/null; then git ls-files '*.sh' .ci/run | xargs shellcheck -x -P .; fi
 
 fmt: ## format the Rust code
