@@ -69,7 +69,7 @@ impl Ground {
         }
     }
 
-    /// Pushes a base image that no other build uses; returns its reference as the daemon pulls it.
+    /// Pushes a base image that no other build uses and that is unpacked; returns its reference as the daemon pulls it.
     ///
     /// For tests of cached steps: while any build is left that was there when the daemon pulled a base image, the daemon
     /// takes the steps above that image for new, in every build. Of an image that all tests share, one always is.
