@@ -108,18 +108,17 @@ impl BuildJob {
         if !work.frozen.no_cache {
             let known = self.store.read().await?.known_build(&work.row.placement.id, &work.key).await?;
             if let Some(known) = known {
-                return self.reuse(&work, &known).await;
+                return self.reuse(context, &work, &known).await;
             }
         }
-        let (deployment, build) = self.begin(&work).await?;
+        let (deployment, build) = self.begin(context, &work).await?;
         let work = Work { deployment, ..work };
-        let recorder =
-            record::Recorder::open(&self.store, &work.deployment.id, &self.places.logs, &build).await;
+        let recorder = record::Recorder::open(context, &work.deployment.id, &self.places.logs, &build).await;
         let built = self.build(context, &work, &build, recorder).await;
         // What was unpacked is of no use any more, whatever became of it; the next attempt unpacks afresh.
         let _ = tokio::fs::remove_dir_all(self.places.work.join(build.as_str())).await;
         match built {
-            Ok((plan, outcome)) => self.hand_over(&work, &build, &plan, &outcome).await,
+            Ok((plan, outcome)) => self.hand_over(context, &work, &build, &plan, &outcome).await,
             Err(trouble) => Err(trouble),
         }
     }
@@ -147,8 +146,8 @@ impl BuildJob {
     }
 
     /// Marks the deployment as building and gives it a build; one that was building before a crash keeps its own.
-    async fn begin(&self, work: &Work) -> Result<(DeploymentRow, BuildId), Trouble> {
-        let mut tx = self.store.begin().await?;
+    async fn begin(&self, context: &JobContext, work: &Work) -> Result<(DeploymentRow, BuildId), Trouble> {
+        let mut tx = context.begin().await?;
         if work.deployment.state == DeploymentState::Building
             && let Some(build) = &work.deployment.build
         {
@@ -174,14 +173,14 @@ impl BuildJob {
         context: &JobContext,
         work: &Work,
         build: &BuildId,
-        mut recorder: record::Recorder,
+        mut recorder: record::Recorder<'_>,
     ) -> Result<(BuildPlan, BuildOutcome), Trouble> {
         let folder = self.places.work.join(build.as_str());
         let plan = self.prepare(work, &folder).await?;
         recorder.planned(&plan).await;
         let json =
             serde_json::to_string(&plan).map_err(|_| StoreError::missing("a plan that can be kept"))?;
-        let mut tx = self.store.begin().await?;
+        let mut tx = context.begin().await?;
         tx.set_build_plan(build, &json).await?;
         tx.commit().await?;
         let request = self.request(work, build, &plan, folder).await?;
@@ -270,6 +269,7 @@ impl BuildJob {
     /// Keeps the build and hands its release to the rollout, in one transaction.
     async fn hand_over(
         &self,
+        context: &JobContext,
         work: &Work,
         build: &BuildId,
         plan: &BuildPlan,
@@ -280,7 +280,7 @@ impl BuildJob {
             serde_json::to_string(plan).map_err(|_| StoreError::missing("a plan that can be kept"))?;
         let processes = serde_json::to_string(&detected)
             .map_err(|_| StoreError::missing("processes that can be kept"))?;
-        let mut tx = self.store.begin().await?;
+        let mut tx = context.begin().await?;
         tx.finish_build(build, &outcome.repository, &outcome.digest, &plan_json, &processes).await?;
         let built_here = !matches!(plan.kind, PlanKind::Dockerfile(_));
         self.release(
@@ -298,7 +298,7 @@ impl BuildJob {
     }
 
     /// Uses a known build: no build at all.
-    async fn reuse(&self, work: &Work, known: &BuildRow) -> Result<(), Trouble> {
+    async fn reuse(&self, context: &JobContext, work: &Work, known: &BuildRow) -> Result<(), Trouble> {
         let incomplete = || StoreError::missing("the image of a known build");
         let repository = known.repository.clone().ok_or_else(incomplete)?;
         let digest = known.digest.clone().ok_or_else(incomplete)?;
@@ -310,7 +310,7 @@ impl BuildJob {
         let plan: Option<BuildPlan> =
             known.plan_json.as_deref().and_then(|json| serde_json::from_str(json).ok());
         let built_here = plan.is_some_and(|plan| !matches!(plan.kind, PlanKind::Dockerfile(_)));
-        let mut tx = self.store.begin().await?;
+        let mut tx = context.begin().await?;
         let step = json!({ "key": "build", "title": "build", "state": "skipped", "elapsed_ms": 0, "detail": "the same source was built before" });
         tx.add_progress(&work.deployment.id, "step", &step).await?;
         tx.attach_build(&work.deployment.id, &known.id).await?;
@@ -352,8 +352,13 @@ impl BuildJob {
     }
 
     /// Ends the deployment with the reason.
-    async fn fail(&self, team: &TeamId, id: &DeploymentId, failure: Failure) -> Result<(), StoreError> {
-        let mut tx = self.store.begin().await?;
+    async fn fail(
+        &self,
+        context: &JobContext,
+        (team, id): (&TeamId, &DeploymentId),
+        failure: Failure,
+    ) -> Result<(), StoreError> {
+        let mut tx = context.begin().await?;
         let Some(deployment) = tx.deployment(team, id).await? else { return Ok(()) };
         if let Some(build) = &deployment.build {
             tx.set_build_state(build, &BuildState::Failed { failure: failure.clone() }).await?;
@@ -370,8 +375,29 @@ impl BuildJob {
         tx.commit().await
     }
 
-    async fn note_canceled(&self, team: &TeamId, id: &DeploymentId) -> Result<(), StoreError> {
-        let mut tx = self.store.begin().await?;
+    /// Tells those who watch why it isn't built yet. Not being able to say so stops nothing.
+    async fn show_retry(&self, context: &JobContext, id: &DeploymentId, failure: &Failure) {
+        let detail = format!("{}; try {} of {TRIES} follows", failure.cause, context.attempt() + 1);
+        let step = json!({ "key": "build", "title": "build", "state": "running", "elapsed_ms": 0, "detail": detail });
+        let write = async {
+            let mut tx = context.begin().await?;
+            tx.add_progress(id, "step", &step).await?;
+            tx.wake();
+            tx.commit().await
+        };
+        if let Err(error) = write.await {
+            let error: StoreError = error;
+            tracing::debug!(deployment.id = %id, %error, "a line of progress was lost");
+        }
+    }
+
+    async fn note_canceled(
+        &self,
+        context: &JobContext,
+        team: &TeamId,
+        id: &DeploymentId,
+    ) -> Result<(), StoreError> {
+        let mut tx = context.begin().await?;
         if let Some(build) = tx.deployment(team, id).await?.and_then(|d| d.build) {
             tx.set_build_state(&build, &BuildState::Canceled).await?;
         }
@@ -400,16 +426,19 @@ impl Handler for BuildJob {
             Ok(()) => JobOutcome::Done,
             // A server that stops hasn't canceled anything: the next one builds again.
             Err(Trouble::Canceled) if context.stop_reason() != Some(Stop::Canceled) => JobOutcome::Canceled,
-            Err(Trouble::Canceled) => match self.note_canceled(team, deployment).await {
+            Err(Trouble::Canceled) => match self.note_canceled(context, team, deployment).await {
                 Ok(()) => JobOutcome::Canceled,
                 Err(error) => JobOutcome::Retry { after: Duration::from_secs(1), error: error.to_string() },
             },
             // Somebody ended the deployment meanwhile: its work is of no use.
             Err(Trouble::Store(StoreError::Stale { .. })) => JobOutcome::Canceled,
             Err(Trouble::Failed(failure)) if failure.transient && context.attempt() < TRIES => {
+                self.show_retry(context, deployment, &failure.failure).await;
                 JobOutcome::Retry { after: Duration::from_secs(3), error: failure.failure.cause.clone() }
             }
-            Err(Trouble::Failed(failure)) => match self.fail(team, deployment, failure.failure.clone()).await
+            Err(Trouble::Failed(failure)) => match self
+                .fail(context, (team, deployment), failure.failure)
+                .await
             {
                 Ok(()) => JobOutcome::Done,
                 Err(error) => JobOutcome::Retry { after: Duration::from_secs(1), error: error.to_string() },
@@ -417,7 +446,7 @@ impl Handler for BuildJob {
             Err(Trouble::Store(error @ (StoreError::Undecryptable { .. } | StoreError::WrongKey { .. }))) => {
                 let fix = "tell the operator: the server's key doesn't open this app's env";
                 let failure = Failure::new(FailureCode::P303, "env and secrets can't be decrypted", fix);
-                match self.fail(team, deployment, failure).await {
+                match self.fail(context, (team, deployment), failure).await {
                     Ok(()) => JobOutcome::Fail { error: error.to_string() },
                     Err(error) => {
                         JobOutcome::Retry { after: Duration::from_secs(5), error: error.to_string() }

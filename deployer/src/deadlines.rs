@@ -5,6 +5,7 @@
 use async_trait::async_trait;
 use panda_domain::deployment::{DeploymentState, PhaseDeadlines};
 use panda_domain::failure::{Failure, FailureCode};
+use panda_domain::source::Source;
 use panda_jobs::{Outcome, Reconciler};
 use panda_store::{DeploymentRow, Store, StoreError};
 
@@ -30,7 +31,7 @@ impl Deadlines {
         let mut ended = 0;
         for deployment in active {
             let failure = match self.overdue(&deployment) {
-                Some(failure) => Some(failure),
+                Some(failure) => Some(self.with_reason(&deployment, failure).await?),
                 None => self.stuck(&deployment).await?,
             };
             if let Some(failure) = failure {
@@ -48,9 +49,9 @@ impl Deadlines {
     async fn end(&self, deployment: &DeploymentRow, failure: Failure) -> Result<(), DeployError> {
         let mut tx = self.store.begin().await?;
         tx.lock_placement(&deployment.team, &deployment.placement).await?;
-        if tx.has_switched(deployment).await? {
-            return Ok(());
-        }
+        // Between two releases nobody can tell which one the ingress has: what was live before is to serve again.
+        let failure =
+            if tx.has_switched(deployment).await? { unconfirmed(self.spent_ms(deployment)) } else { failure };
         tx.request_cancel(&deployment.team, &deployment.id).await?;
         tx.advance_deployment(deployment, DeploymentState::TimedOut { failure }).await?;
         tx.step_back(deployment).await?;
@@ -76,6 +77,24 @@ impl Deadlines {
         let fix =
             "`panda doctor` tells whether the runtime answers and the secrets can be read; then deploy again";
         Ok(Some(Failure::new(FailureCode::P501, cause, fix)))
+    }
+
+    /// A deployment of an image waits for its registry: what it was last told to wait for is why.
+    async fn with_reason(
+        &self,
+        deployment: &DeploymentRow,
+        failure: Failure,
+    ) -> Result<Failure, DeployError> {
+        if !matches!(deployment.source, Source::Image { .. }) {
+            return Ok(failure);
+        }
+        let step = self.store.read().await?.newest_progress(&deployment.id, "step").await?;
+        let waiting = step.and_then(|step| step.body["detail"].as_str().map(str::to_owned));
+        let Some(waiting) = waiting else { return Ok(failure) };
+        let cause =
+            format!("it waited {} minutes for its image: {waiting}", self.spent_ms(deployment) / 60_000);
+        let fix = "check the image's name and that this machine reaches its registry, then deploy again";
+        Ok(Failure::new(failure.code, cause, fix))
     }
 
     fn spent_ms(&self, deployment: &DeploymentRow) -> i64 {
@@ -104,6 +123,14 @@ impl Deadlines {
             Failure::new(FailureCode::P107, cause, "look at its slowest step: `panda logs --build`")
         })
     }
+}
+
+fn unconfirmed(spent_ms: i64) -> Failure {
+    let seconds = spent_ms / 1000;
+    let cause = format!(
+        "the ingress didn't confirm the new routes within {seconds} s; what served before serves again as soon as it answers"
+    );
+    Failure::new(FailureCode::P503, cause, "`panda doctor` tells whether the edge answers; then deploy again")
 }
 
 #[async_trait]

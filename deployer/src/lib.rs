@@ -16,3 +16,4 @@ pub mod routes;
 pub mod runtime;
 pub mod settings;
 pub mod tasks;
+mod waiting;

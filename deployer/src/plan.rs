@@ -86,6 +86,8 @@ pub struct Situation<'a> {
     pub phase: Phase,
     /// This app's workloads as seen.
     pub observed: &'a [ObservedWorkload],
+    /// Whether the target's image was seen at the runtime. Only needed where no instance can show it: at 0 replicas.
+    pub image_there: bool,
     /// Now.
     pub now: Timestamp,
 }
@@ -99,9 +101,9 @@ pub enum Move {
     StartTask,
     /// The release command is done, or there is none: start instances.
     Roll,
-    /// Every new instance is ready: point the routes at them.
+    /// Every new instance is ready: send the routes to them.
     Switch,
-    /// The routes point at them: it is live.
+    /// The routes were sent to them: once they are seen to have arrived it is live.
     Finish,
     /// The release command failed.
     FailRelease(TaskStatus),
@@ -146,18 +148,31 @@ pub fn plan(situation: &Situation<'_>) -> Plan {
         if starts { situation.processes.iter().map(|p| p.name.clone()).collect() } else { Vec::new() };
     let remove: Vec<_> =
         situation.observed.iter().map(|w| &w.key).filter(|key| !wanted(situation, key)).cloned().collect();
-    let converged =
-        matches!(situation.phase, Phase::Steady { .. }) && remove.is_empty() && all_ready(situation);
+    let converged = matches!(situation.phase, Phase::Steady { .. })
+        && situation.serving == situation.target
+        && remove.is_empty()
+        && all_ready(situation);
     Plan { ensure, remove, next, converged }
 }
 
-/// A workload is kept while it is the target's or serves; the target's only for processes that it has.
+/// A workload is kept while it is the target's or serves; the target's only for processes that it has. Once the routes
+/// were sent to the target everything is kept, until they were seen to arrive: they may still point anywhere.
 fn wanted(situation: &Situation<'_>, key: &WorkloadKey) -> bool {
     let of_target = situation.target.is_some_and(|t| t.owns(key))
         && situation.processes.iter().any(|p| p.name == key.process);
     let serves = situation.serving.is_some_and(|s| s.owns(key)) && situation.serving != situation.target;
-    let still_needed = !matches!(situation.phase, Phase::Steady { .. });
-    of_target || (serves && still_needed)
+    of_target || serves || has_switched(situation)
+}
+
+fn has_switched(situation: &Situation<'_>) -> bool {
+    matches!(situation.phase, Phase::Rolling { .. })
+        && situation.serving.is_some()
+        && situation.serving == situation.target
+}
+
+/// At 0 replicas there is no instance to show that the release can run; then its image has to be there, at least.
+fn is_proven(situation: &Situation<'_>) -> bool {
+    all_ready(situation) && (situation.image_there || situation.processes.iter().any(|p| p.replicas > 0))
 }
 
 fn next_move(situation: &Situation<'_>) -> Move {
@@ -170,11 +185,11 @@ fn next_move(situation: &Situation<'_>) -> Move {
             Some(TaskStatus::Running) => Move::Wait,
         },
         Phase::Rolling { since, deadline } => {
-            if situation.serving.is_some() && situation.serving == situation.target {
+            if has_switched(situation) {
                 Move::Finish
             } else if let Some(trouble) = trouble_while_rolling(situation) {
                 Move::FailHealth(trouble)
-            } else if all_ready(situation) {
+            } else if is_proven(situation) {
                 Move::Switch
             } else if passed(situation.now, *since, *deadline) {
                 Move::TimeOut

@@ -20,6 +20,7 @@ use serde_json::json;
 
 use crate::error::DeployError;
 use crate::runtime::{ResolvedImage, Runtime, RuntimeError};
+use crate::waiting::{self, Step};
 
 /// How long a registry may take, a pull included.
 const PATIENCE: Duration = Duration::from_mins(10);
@@ -36,37 +37,65 @@ impl ResolveImage {
         Self { store, runtime }
     }
 
-    async fn work(&self, team: &TeamId, id: &DeploymentId) -> Result<(), DeployError> {
+    async fn work(&self, context: &JobContext, team: &TeamId, id: &DeploymentId) -> Result<(), DeployError> {
         let found = self.store.read().await?.deployment(team, id).await?;
         let Some(deployment) = found.filter(|d| d.state == DeploymentState::Queued) else { return Ok(()) };
         let Source::Image { reference } = &deployment.source else { return Ok(()) };
-        let text = reference.to_string();
+        let (text, since) = (reference.to_string(), deployment.phase_started_at);
+        if self.shown(&deployment).await?.is_none() {
+            self.show(context, &deployment, &waiting::asked(&text, since)).await?;
+        }
         let resolving = self.runtime.resolve_image(&text, None);
         match tokio::time::timeout(PATIENCE, resolving).await {
-            Ok(Ok(image)) => self.release(&deployment, reference, &image).await,
+            Ok(Ok(image)) => self.release(context, &deployment, reference, &image).await,
             Ok(Err(RuntimeError::Rejected { reason, .. })) => {
-                self.refuse(&deployment, not_to_be_had(reference, &reason)).await
+                self.refuse(context, &deployment, not_to_be_had(reference, &reason)).await
             }
             Ok(Err(RuntimeError::NotFound { .. })) => {
-                self.refuse(&deployment, not_to_be_had(reference, "it isn't there")).await
+                self.refuse(context, &deployment, not_to_be_had(reference, "it isn't there")).await
             }
-            Ok(Err(other)) => Err(other.into()),
+            Ok(Err(other)) => {
+                let reason = waiting::not_had(&text, &other, since);
+                if other.is_transient() && self.shown(&deployment).await?.as_deref() != Some(&reason) {
+                    self.show(context, &deployment, &reason).await?;
+                }
+                Err(other.into())
+            }
             Err(_) => {
                 let reason = format!("the registry took longer than {} minutes", PATIENCE.as_secs() / 60);
-                self.refuse(&deployment, not_to_be_had(reference, &reason)).await
+                self.refuse(context, &deployment, not_to_be_had(reference, &reason)).await
             }
         }
     }
 
+    /// Returns what those who watch were told last.
+    async fn shown(&self, deployment: &DeploymentRow) -> Result<Option<String>, DeployError> {
+        let step = self.store.read().await?.newest_progress(&deployment.id, "step").await?;
+        Ok(step.map(|step| step.body["detail"].as_str().unwrap_or_default().to_owned()))
+    }
+
+    async fn show(
+        &self,
+        context: &JobContext,
+        deployment: &DeploymentRow,
+        detail: &str,
+    ) -> Result<(), DeployError> {
+        let mut tx = context.begin().await?;
+        step("running", detail).write(&mut tx, &deployment.id, deployment.phase_started_at).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
     async fn release(
         &self,
+        context: &JobContext,
         deployment: &DeploymentRow,
         reference: &ImageReference,
         image: &ResolvedImage,
     ) -> Result<(), DeployError> {
         let frozen: FrozenRequest =
             serde_json::from_str(&deployment.request_json).map_err(|_| StoreError::missing("the request"))?;
-        let mut tx = self.store.begin().await?;
+        let mut tx = context.begin().await?;
         let row = tx
             .placement_by_id(&deployment.placement)
             .await?
@@ -75,7 +104,9 @@ impl ResolveImage {
         let Ok(manifest) = frozen.manifest(&row.placement.environment_name) else {
             drop(tx);
             let cause = "this version of the server can't read the panda.toml that was accepted";
-            return self.refuse(deployment, Failure::new(FailureCode::P501, cause, "deploy again")).await;
+            return self
+                .refuse(context, deployment, Failure::new(FailureCode::P501, cause, "deploy again"))
+                .await;
         };
         let detected = DetectedProcesses::of_image(only(&image.exposed));
         let config = manifest.to_release_config(&detected, &frozen.overrides());
@@ -105,13 +136,20 @@ impl ResolveImage {
             Err(StoreError::Stale { .. }) => return Ok(()),
             Err(other) => return Err(other.into()),
         }
-        tx.wake();
+        step("done", image.digest.as_str())
+            .write(&mut tx, &deployment.id, deployment.phase_started_at)
+            .await?;
         tx.commit().await?;
         Ok(())
     }
 
-    async fn refuse(&self, deployment: &DeploymentRow, failure: Failure) -> Result<(), DeployError> {
-        let mut tx = self.store.begin().await?;
+    async fn refuse(
+        &self,
+        context: &JobContext,
+        deployment: &DeploymentRow,
+        failure: Failure,
+    ) -> Result<(), DeployError> {
+        let mut tx = context.begin().await?;
         let row = tx.placement_by_id(&deployment.placement).await?;
         let text = format!("a deploy failed: {}", failure.cause);
         match tx.advance_deployment(deployment, DeploymentState::BuildFailed { failure }).await {
@@ -131,6 +169,10 @@ impl ResolveImage {
         tx.commit().await?;
         Ok(())
     }
+}
+
+fn step<'a>(state: &'a str, detail: &'a str) -> Step<'a> {
+    Step { key: "image", title: "find the image", state, detail }
 }
 
 /// A repository with its host, so that it means the same to every runtime.
@@ -166,7 +208,7 @@ impl Handler for ResolveImage {
         };
         let ended = tokio::select! {
             () = context.stopped().cancelled() => return JobOutcome::Canceled,
-            ended = self.work(team, deployment) => ended,
+            ended = self.work(context, team, deployment) => ended,
         };
         match ended {
             Ok(()) => JobOutcome::Done,
@@ -182,7 +224,7 @@ impl Handler for ResolveImage {
                 );
                 let row = async { self.store.read().await?.deployment(team, deployment).await };
                 if let Ok(Some(row)) = row.await {
-                    let _ = self.refuse(&row, failure).await;
+                    let _ = self.refuse(context, &row, failure).await;
                 }
                 JobOutcome::Fail { error: error.to_string() }
             }

@@ -5,6 +5,8 @@
 //! for the next tick.
 
 mod act;
+mod command;
+mod image;
 mod load;
 mod outcome;
 mod progress;
@@ -15,7 +17,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
-use panda_domain::ids::PlacementId;
+use panda_domain::ids::{DeploymentId, PlacementId};
 use panda_jobs::{Outcome, Reconciler};
 use panda_store::{PlacementRow, Store};
 
@@ -40,6 +42,8 @@ pub struct Rollouts {
     settings: DeploySettings,
     hints: Arc<Mutex<Hints>>,
     shown: Mutex<HashMap<String, String>>,
+    /// What deployments wait for, in words. Only for people; found again by the next try.
+    held_up: Mutex<HashMap<DeploymentId, String>>,
 }
 
 /// What was heard since the last look. Only ever makes a look earlier.
@@ -58,7 +62,15 @@ impl Rollouts {
         settings: DeploySettings,
     ) -> Self {
         let hints = Arc::new(Mutex::new(Hints { placements: HashSet::new(), full_look_at_ms: 0 }));
-        Self { store, runtime, publisher, settings, hints, shown: Mutex::default() }
+        Self {
+            store,
+            runtime,
+            publisher,
+            settings,
+            hints,
+            shown: Mutex::default(),
+            held_up: Mutex::default(),
+        }
     }
 
     /// Notes that something happened to an app, or to nobody knows which.
@@ -133,8 +145,10 @@ impl Rollouts {
                 observed =
                     own_workloads(&self.runtime.observe(&environment_of(&state.row.placement)).await?, id);
             }
-            let acted = self.act(&state, &observed).await?;
+            let acted = self.act(&state, &observed).await;
+            // Above all when it failed: who watches is to know what it waits for.
             self.show_progress(&state, &observed).await?;
+            let acted = acted?;
             self.store_observed(&state, &observed).await?;
             changed |= acted;
             if !acted {

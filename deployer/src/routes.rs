@@ -1,5 +1,6 @@
 //! Which requests go where: the whole table from the state, pushed in one step.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use panda_domain::ids::{Id, RouteId};
@@ -30,6 +31,8 @@ struct Pushed {
     /// The store's mark before the rows were read.
     mark: u64,
     at_ms: i64,
+    /// The workloads that it names.
+    routed: Arc<HashSet<WorkloadKey>>,
 }
 
 impl RoutePublisher {
@@ -38,9 +41,9 @@ impl RoutePublisher {
         Self { store, runtime, settings, turn: Mutex::new(None) }
     }
 
-    /// Reads what should be routed and makes it so; returns once it is in effect. Twice is once: when nothing was written
-    /// since, and the ingress still does what it was told, nothing is read.
-    pub async fn publish(&self) -> Result<(), DeployError> {
+    /// Reads what should be routed and makes it so; returns, once it is in effect, the workloads that are routed. Twice is
+    /// once: when nothing was written since, and the ingress still does what it was told, nothing is read.
+    pub async fn publish(&self) -> Result<Arc<HashSet<WorkloadKey>>, DeployError> {
         let mut pushed = self.turn.lock().await;
         // Before the rows are read: what is written meanwhile is seen by the next publish.
         let (mark, now_ms) = (self.store.routing_mark(), self.store.clock().now_ms());
@@ -49,7 +52,7 @@ impl RoutePublisher {
             && (0..WHOLE_LOOK_MS).contains(&(now_ms - pushed.at_ms))
             && self.runtime.routes_stand().await?
         {
-            return Ok(());
+            return Ok(pushed.routed.clone());
         }
         *pushed = None;
         let (rows, certificates) = {
@@ -58,8 +61,13 @@ impl RoutePublisher {
         };
         let table = route_table(&rows, &certificates, &self.settings);
         self.runtime.ensure_routes(&table).await?;
-        *pushed = Some(Pushed { mark, at_ms: now_ms });
-        Ok(())
+        let routed = table.routes.into_iter().flat_map(|route| match route.target {
+            RouteTarget::Workloads(keys) => keys,
+            RouteTarget::Platform(_) => Vec::new(),
+        });
+        let routed = Arc::new(routed.collect::<HashSet<_>>());
+        *pushed = Some(Pushed { mark, at_ms: now_ms, routed: routed.clone() });
+        Ok(routed)
     }
 }
 

@@ -16,9 +16,12 @@ use crate::error::DeployError;
 use crate::plan::Attempt;
 use crate::runtime::{EnvironmentSpec, Runtime, RuntimeError, TaskKey, TaskSpec, TaskStatus};
 use crate::settings::DeploySettings;
+use crate::waiting;
 
-/// How long one look waits for a pull; what was pulled meanwhile is kept.
-const PULL_AT_ONCE: Duration = Duration::from_secs(20);
+/// How long one look waits for a pull, which goes on without it: the other tasks wait for the look.
+const PULL_AT_ONCE: Duration = Duration::from_secs(1);
+/// How long a task may wait for its start; what it runs for is counted from there.
+const START_WITHIN: Duration = Duration::from_mins(10);
 /// Tasks that are looked after at the same time.
 const AT_ONCE: usize = 8;
 
@@ -49,21 +52,20 @@ impl TaskRuns {
                 self.end(task, None, Some("it was canceled before it started")).await
             }
             TaskStatus::Absent => {
-                let spec = match self.spec(task, key).await {
+                match self.start(task, key).await {
+                    Ok(()) => Ok(true),
                     // It will never start: who waits for it is told so.
                     Err(error) if !error.is_transient() => {
                         tracing::warn!(task.id = %task.id, error = &error as &dyn std::error::Error, "task `{}` can't start", task.id);
-                        return self.end(task, None, Some(&reason_of(&error))).await;
+                        self.end(task, None, Some(&reason_of(&error))).await
                     }
-                    spec => spec?,
-                };
-                match self.runtime.start_task(&spec).await {
-                    Ok(()) => Ok(true),
-                    Err(RuntimeError::Rejected { reason, .. }) => self.end(task, None, Some(&reason)).await,
-                    Err(RuntimeError::NotFound { what }) => {
-                        self.end(task, None, Some(&format!("{what} isn't there"))).await
+                    Err(error) if self.waited_too_long(task) => {
+                        let minutes = START_WITHIN.as_secs() / 60;
+                        let reason =
+                            format!("it didn't start within {minutes} minutes: {}", reason_of(&error));
+                        self.end(task, None, Some(&reason)).await
                     }
-                    Err(other) => Err(other.into()),
+                    Err(error) => Err(error),
                 }
             }
             TaskStatus::Ended { code, oom, timed_out } => {
@@ -76,6 +78,16 @@ impl TaskRuns {
                 self.end(task, Some(code), reason.as_deref()).await
             }
         }
+    }
+
+    async fn start(&self, task: &TaskRow, key: TaskKey) -> Result<(), DeployError> {
+        let spec = self.spec(task, key).await?;
+        Ok(self.runtime.start_task(&spec).await?)
+    }
+
+    fn waited_too_long(&self, task: &TaskRow) -> bool {
+        let waited = self.store.clock().now_ms() - task.created_at.as_millisecond();
+        u128::try_from(waited).is_ok_and(|waited| waited >= START_WITHIN.as_millis())
     }
 
     async fn end(
@@ -136,7 +148,7 @@ impl TaskRuns {
         if let Ok(pulled) = tokio::time::timeout(PULL_AT_ONCE, self.runtime.ensure_image(&image)).await {
             pulled?;
         } else {
-            let doing = format!("pull the image of task `{}`", task.id);
+            let doing = format!("pull image `{}`", image.reference());
             return Err(RuntimeError::Unavailable { doing, source: None }.into());
         }
         Ok(spec)
@@ -148,6 +160,11 @@ fn reason_of(error: &DeployError) -> String {
     match error {
         DeployError::Runtime(RuntimeError::Rejected { reason, .. }) => reason.clone(),
         DeployError::Runtime(RuntimeError::NotFound { what }) => format!("{what} isn't there"),
+        DeployError::Runtime(error @ RuntimeError::Unavailable { doing, .. })
+            if doing.starts_with("pull") =>
+        {
+            format!("{doing}: {}", waiting::why(error))
+        }
         DeployError::Missing(missing) => missing.to_string(),
         DeployError::Store(StoreError::Undecryptable { .. } | StoreError::WrongKey { .. }) => {
             "env and secrets can't be decrypted".to_owned()

@@ -17,6 +17,8 @@ use crate::sse::Events;
 const EXIT_BUILD_FAILED: u8 = 10;
 const EXIT_UNHEALTHY: u8 = 11;
 const EXIT_CANCELED: u8 = 12;
+/// The failure after which nobody knows what serves.
+const UNCONFIRMED: &str = "P503";
 
 /// The last line of `--json`: what a script wants to know.
 #[derive(Debug, Serialize)]
@@ -206,6 +208,8 @@ fn failure_text(deployment: &Deployment) -> String {
     }
     text = match deployment.serving_release {
         Some(release) => format!("{text}\n  v{release} serves"),
+        // The routes weren't confirmed: its cause says what is known.
+        None if deployment.failure_code.as_deref() == Some(UNCONFIRMED) => text,
         None => format!("{text}\n  nothing serves yet"),
     };
     if let Some(fix) = &deployment.fix {

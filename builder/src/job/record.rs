@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use panda_domain::ids::{BuildId, DeploymentId};
-use panda_store::{Store, StoreError};
+use panda_jobs::JobContext;
+use panda_store::StoreError;
 use serde_json::{Value, json};
 use tokio::fs::{File, OpenOptions};
 use tokio::io::AsyncWriteExt;
@@ -21,8 +22,8 @@ const LINES_AT_ONCE: usize = 200;
 const WATCHED_BYTES: usize = 2 << 20;
 
 /// Writes one build's log.
-pub(super) struct Recorder {
-    store: Store,
+pub(super) struct Recorder<'a> {
+    context: &'a JobContext,
     deployment: DeploymentId,
     file: Option<File>,
     lines: Vec<String>,
@@ -30,9 +31,14 @@ pub(super) struct Recorder {
     watched: usize,
 }
 
-impl Recorder {
+impl<'a> Recorder<'a> {
     /// Opens the log. A log that was begun before a crash goes on after a mark. A log that can't be written never stops a build.
-    pub(super) async fn open(store: &Store, deployment: &DeploymentId, logs: &Path, build: &BuildId) -> Self {
+    pub(super) async fn open(
+        context: &'a JobContext,
+        deployment: &DeploymentId,
+        logs: &Path,
+        build: &BuildId,
+    ) -> Self {
         let path = logs.join(format!("{build}.log"));
         let begun = tokio::fs::try_exists(&path).await.unwrap_or(false);
         let opened = OpenOptions::new().create(true).append(true).open(&path).await;
@@ -41,14 +47,8 @@ impl Recorder {
                 |error| tracing::warn!(build.id = %build, %error, "the log of `{build}` can't be kept"),
             )
             .ok();
-        let mut recorder = Self {
-            store: store.clone(),
-            deployment: deployment.clone(),
-            file,
-            lines: Vec::new(),
-            step: 0,
-            watched: 0,
-        };
+        let mut recorder =
+            Self { context, deployment: deployment.clone(), file, lines: Vec::new(), step: 0, watched: 0 };
         if begun {
             recorder.keep("--- the server was started again; so is the build ---").await;
         }
@@ -157,7 +157,7 @@ impl Recorder {
 
     async fn show(&self, kind: &str, body: &Value) {
         let write = async {
-            let mut tx = self.store.begin().await?;
+            let mut tx = self.context.begin().await?;
             tx.add_progress(&self.deployment, kind, body).await?;
             tx.wake();
             tx.commit().await

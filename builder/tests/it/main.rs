@@ -6,6 +6,7 @@ mod build;
 mod cache;
 mod extract;
 mod ground;
+mod job;
 mod limits;
 mod plan;
 mod push;

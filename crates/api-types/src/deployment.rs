@@ -95,10 +95,13 @@ pub struct Deployment {
     /// What to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fix: Option<String>,
+    /// What is being done or waited for, while it goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<crate::stream::DeployStep>,
     /// The last log lines that show it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log: Vec<String>,
-    /// The release that serves now, after a failure too.
+    /// The release that serves now, after a failure too; absent where the ingress didn't confirm it (`P503`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serving_release: Option<u32>,
     /// Who asked.

@@ -62,6 +62,8 @@ pub enum FailureCode {
     P501,
     /// The runtime refused the workload.
     P502,
+    /// The ingress didn't confirm the new routes.
+    P503,
 }
 
 /// A failure as people read it.

@@ -131,6 +131,17 @@ impl JobContext {
         Ok(output)
     }
 
+    /// Begins a transaction that can only be committed while the job is held: the door for everything that a handler
+    /// writes. `Stale` when another server has the job; then it has to stop, too.
+    pub async fn begin(&self) -> Result<Tx, StoreError> {
+        let mut tx = self.store.begin().await?;
+        if tx.hold_job(&self.job).await? {
+            return Ok(tx);
+        }
+        self.tell_to_stop(Stop::LeaseLost);
+        Err(StoreError::Stale { what: format!("the lease of job `{}`", self.job.id) })
+    }
+
     /// Makes sure, at the start of a transaction of the handler, that the job is still held when it commits.
     pub async fn fence<E>(&self, tx: &mut Tx) -> Result<(), StepError<E>> {
         let held = tx.hold_job(&self.job).await.map_err(|source| store_error("fence", source))?;

@@ -295,6 +295,12 @@ impl Tx {
         found(self.sql("deployments", sql).bind(id).bind(generation).changed().await?, id)
     }
 
+    /// Notes which attempt at its release a deployment is.
+    pub async fn attach_revision(&mut self, id: &DeploymentId, revision: u32) -> Result<()> {
+        let sql = "update deployments set revision = $2 where id = $1";
+        found(self.sql("deployments", sql).bind(id).bind(revision).changed().await?, id)
+    }
+
     /// Notes which task runs a deployment's release command.
     pub async fn attach_task(&mut self, id: &DeploymentId, task: &TaskId) -> Result<()> {
         let sql = "update deployments set task_id = $2 where id = $1";

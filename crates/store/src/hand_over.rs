@@ -45,7 +45,8 @@ impl Tx {
         self.set_last_good(&deployment.placement, release, revision).await
     }
 
-    /// Cancels a deployment and points back to what serves. `None` if it serves already: then it is as good as live.
+    /// Cancels a deployment and points back to what serves. `None` if its routes are on their way already: then it ends by
+    /// itself, live or timed out.
     pub async fn call_off(
         &mut self,
         deployment: &DeploymentRow,
@@ -61,21 +62,33 @@ impl Tx {
         Ok(Some(ended))
     }
 
-    /// Points back to what serves, when a deployment had moved the pointer already.
+    /// Points back to what served before a deployment moved the pointers: to what the routes point at or, when those were on
+    /// their way to it already and nobody has seen them arrive, to what is live. Twice is once.
     pub async fn step_back(&mut self, deployment: &DeploymentRow) -> Result<()> {
         let id = &deployment.placement;
         let Some(row) = self.placement_by_id(id).await? else { return Ok(()) };
         if deployment.release.is_none() || deployment.release != row.placement.desired_release {
             return Ok(());
         }
-        match &row.placement.last_good_release {
-            Some(release) => drop(self.set_desired(id, release, row.last_good_revision).await?),
+        let before = if self.has_switched(deployment).await? {
+            let live = self.live_deployment(id).await?;
+            let before = live.and_then(|live| Some((live.release?, live.revision)));
+            match &before {
+                Some((release, revision)) => self.set_last_good(id, release, *revision).await?,
+                None => self.clear_last_good(id).await?,
+            }
+            before
+        } else {
+            row.placement.last_good_release.map(|release| (release, row.last_good_revision))
+        };
+        match before {
+            Some((release, revision)) => drop(self.set_desired(id, &release, revision).await?),
             None => drop(self.clear_desired(id).await?),
         }
         Ok(())
     }
 
-    /// Tells whether the routes point at what a deployment rolls, so that only the word `live` is missing.
+    /// Tells whether the routes were sent to what a deployment rolls and nobody has seen them arrive yet.
     pub async fn has_switched(&mut self, deployment: &DeploymentRow) -> Result<bool> {
         let row = self.placement_by_id(&deployment.placement).await?;
         Ok(deployment.state == DeploymentState::Rolling
@@ -104,17 +117,11 @@ impl Tx {
     }
 
     async fn overtake(&mut self, other: &DeploymentRow) -> Result<()> {
-        if self.has_switched(other).await? {
-            if let Some(live) = self.live_deployment(&other.placement).await? {
-                self.advance_deployment(&live, DeploymentState::Superseded).await?;
-            }
-            self.advance_deployment(other, DeploymentState::Live).await?;
-            return Ok(());
-        }
         self.request_cancel(&other.team, &other.id).await?;
         let reason = CancelReason::Overtaken;
         self.advance_deployment(other, DeploymentState::Canceled { reason }).await?;
-        Ok(())
+        // Its routes may have been on their way: that they arrived is nothing that somebody saw.
+        self.step_back(other).await
     }
 
     async fn point_at(
@@ -126,6 +133,7 @@ impl Tx {
         let generation = self.set_desired(&deployment.placement, &release.id, revision).await?;
         self.attach_release(&deployment.id, &release.id).await?;
         self.attach_generation(&deployment.id, generation).await?;
+        self.attach_revision(&deployment.id, revision).await?;
         self.advance_deployment(deployment, DeploymentState::Releasing).await?;
         self.wake();
         Ok(())

@@ -5,6 +5,7 @@ use panda_domain::ids::DeploymentId;
 use serde_json::Value;
 
 use crate::error::Result;
+use crate::sql::Row;
 use crate::tx::Tx;
 
 /// One step that a deployment made.
@@ -18,6 +19,15 @@ pub struct ProgressRow {
     pub body: Value,
     /// When.
     pub at: Timestamp,
+}
+
+fn read(row: &Row) -> Result<ProgressRow> {
+    Ok(ProgressRow {
+        id: row.int("id")?,
+        kind: row.text("kind")?,
+        body: row.json("body")?,
+        at: row.time("at")?,
+    })
 }
 
 impl Tx {
@@ -36,6 +46,17 @@ impl Tx {
         Ok(())
     }
 
+    /// Returns the newest step of this kind.
+    pub async fn newest_progress(
+        &mut self,
+        deployment: &DeploymentId,
+        kind: &str,
+    ) -> Result<Option<ProgressRow>> {
+        let sql = "select id, kind, body, at from deployment_progress
+            where deployment_id = $1 and kind = $2 order by id desc limit 1";
+        self.sql("deployment_progress", sql).bind(deployment).bind(kind).maybe(read).await
+    }
+
     /// Returns at most `limit` steps that follow the one with id `after`, oldest first; 0 starts at the first.
     pub async fn progress_after(
         &mut self,
@@ -45,18 +66,6 @@ impl Tx {
     ) -> Result<Vec<ProgressRow>> {
         let sql = "select id, kind, body, at from deployment_progress
             where deployment_id = $1 and id > $2 order by id limit $3";
-        self.sql("deployment_progress", sql)
-            .bind(deployment)
-            .bind(after)
-            .bind(limit)
-            .list(|row| {
-                Ok(ProgressRow {
-                    id: row.int("id")?,
-                    kind: row.text("kind")?,
-                    body: row.json("body")?,
-                    at: row.time("at")?,
-                })
-            })
-            .await
+        self.sql("deployment_progress", sql).bind(deployment).bind(after).bind(limit).list(read).await
     }
 }

@@ -98,6 +98,13 @@ impl Tx {
         row.ok_or_else(|| StoreError::not_found(format!("placement `{id}`")))?.int("generation")
     }
 
+    /// Notes that no release is known to serve.
+    pub async fn clear_last_good(&mut self, id: &PlacementId) -> Result<()> {
+        let sql = "update placements set last_good_release_id = null, last_good_revision = 0 where id = $1";
+        self.sql("placements", sql).bind(id).run().await?;
+        Ok(())
+    }
+
     /// Returns the state's word of the newest deployment that made or took a release.
     pub async fn outcome_of_release(&mut self, release: &ReleaseId) -> Result<Option<String>> {
         let sql = "select state from deployments where release_id = $1 order by sequence desc limit 1";

@@ -9,13 +9,16 @@ use bollard::models::ImageInspect;
 use bollard::query_parameters::CreateImageOptions;
 use futures_util::TryStreamExt;
 use panda_deployer::runtime::{PullImage, ResolvedImage, RuntimeError, RuntimeResult};
+use panda_domain::ids::PlacementId;
 use panda_domain::secret::Secret;
+use tokio::sync::Notify;
 
 use crate::engine::{Engine, absent, translate};
+use crate::runtime::Driver;
 
 /// Pulls that run now, and errors of those that failed and weren't told yet.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Pulls(Arc<Mutex<Pending>>);
+pub(crate) struct Pulls(Arc<Mutex<Pending>>, Arc<Notify>);
 
 #[derive(Debug, Default)]
 struct Pending {
@@ -51,6 +54,40 @@ impl Pulls {
         if let Err(error) = outcome {
             pending.failed.insert(reference.to_owned(), error);
         }
+        drop(pending);
+        self.1.notify_waiters();
+    }
+}
+
+/// Pulls a claimed image on its own: who waits for it may leave, and what is half pulled isn't lost.
+pub(crate) fn pull_behind(driver: &Driver, image: PullImage, placement: Option<PlacementId>) {
+    let driver = driver.clone();
+    driver.tasks.clone().spawn(async move {
+        let pulled = tokio::select! {
+            () = driver.cancel.cancelled() => Ok(()),
+            pulled = ensure(&driver.engine, driver.pull_timeout, &image) => pulled,
+        };
+        driver.pulls.finish(&image.reference(), pulled);
+        driver.instances.hint(placement);
+    });
+}
+
+/// Waits until the engine has the image, pulling it if it must. Dropping the call stops no pull.
+pub(crate) async fn ensure_shared(driver: &Driver, image: &PullImage) -> RuntimeResult<()> {
+    let reference = image.reference();
+    loop {
+        let finished = driver.pulls.1.notified();
+        tokio::pin!(finished);
+        finished.as_mut().enable();
+        if inspect(&driver.engine, &reference).await?.is_some() {
+            return Ok(());
+        }
+        match driver.pulls.claim(&reference) {
+            Pull::Failed(error) => return Err(error),
+            Pull::Start => pull_behind(driver, image.clone(), None),
+            Pull::Running => {}
+        }
+        finished.await;
     }
 }
 

@@ -81,6 +81,7 @@ fn decide(
         serving,
         phase,
         observed,
+        image_there: false,
         now: world.now,
     })
 }
@@ -98,7 +99,11 @@ fn the_old_release_stays_until_every_new_instance_is_ready() {
     assert_eq!((switching.next, switching.remove.len()), (Move::Switch, 0));
 
     let finishing = decide(&world, world.rolling(), Some(&world.new), &[old.clone(), ready.clone()], 2);
-    assert_eq!(finishing.next, Move::Finish);
+    assert_eq!(
+        (finishing.next, finishing.remove),
+        (Move::Finish, vec![]),
+        "the routes may not have arrived yet"
+    );
     let steady = Phase::Steady { live_at: Some(world.now), may_go_back: true };
     let after = decide(&world, steady, Some(&world.new), &[old.clone(), ready], 2);
     assert_eq!(after.remove, vec![old.key]);
@@ -185,7 +190,38 @@ fn orphans_of_other_releases_are_removed_in_every_phase() {
 }
 
 #[test]
-fn scaled_to_zero_is_ready_with_nothing_running() {
+fn what_serves_is_kept_in_every_phase_also_where_the_target_is_another() {
     let world = World::new();
-    assert_eq!(decide(&world, world.rolling(), None, &[], 0).next, Move::Switch);
+    let old = world.workload(&world.old, &[InstanceState::Ready]);
+    let task = Some(TaskStatus::Running);
+    let phases = [
+        Phase::Steady { live_at: None, may_go_back: false },
+        Phase::Steady { live_at: Some(world.now), may_go_back: true },
+        Phase::Releasing { task, since: world.now, deadline: Duration::from_mins(10) },
+        world.rolling(),
+    ];
+    for phase in phases {
+        let plan = decide(&world, phase, Some(&world.old), std::slice::from_ref(&old), 1);
+        assert_eq!((plan.remove, plan.converged), (vec![], false));
+    }
+}
+
+#[test]
+fn scaled_to_zero_is_ready_with_nothing_running_once_its_image_was_seen() {
+    let mut world = World::new();
+    let phase = world.rolling();
+    assert_eq!(decide(&world, phase.clone(), None, &[], 0).next, Move::Wait);
+    let processes = web(0);
+    let seen = Situation {
+        target: Some(&world.new),
+        processes: &processes,
+        serving: None,
+        phase: phase.clone(),
+        observed: &[],
+        image_there: true,
+        now: world.now,
+    };
+    assert_eq!(plan(&seen).next, Move::Switch);
+    world.now = Timestamp::from_second(1_000_301).unwrap();
+    assert_eq!(decide(&world, phase, None, &[], 0).next, Move::TimeOut);
 }

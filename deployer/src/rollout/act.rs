@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use panda_domain::deployment::DeploymentState;
 use panda_domain::failure::{Failure, FailureCode};
-use panda_domain::formation::Size;
 use panda_domain::ids::TaskId;
-use panda_domain::names::ProcessName;
 use panda_store::DeploymentRow;
 
 use super::Rollouts;
@@ -16,11 +14,8 @@ use crate::diagnosis;
 use crate::error::DeployError;
 use crate::plan::{Move, Phase, Plan, ProcessWish, Situation, plan};
 use crate::runtime::{
-    EnvironmentSpec, ObservedWorkload, PullImage, RuntimeError, TaskKey, TaskSpec, TaskStatus, WorkloadSpec,
+    EnvironmentSpec, ObservedWorkload, Progress, RuntimeError, TaskKey, TaskStatus, WorkloadSpec,
 };
-
-/// How long one pass waits for a pull; what was pulled meanwhile is kept.
-const PULL_AT_ONCE: Duration = Duration::from_secs(20);
 
 impl Rollouts {
     /// One pass over one app. Returns whether the state was changed, so that another pass is worth it.
@@ -35,17 +30,20 @@ impl Rollouts {
             .map(|t| process_wishes(&t.release.config, &state.formation))
             .unwrap_or_default();
         let phase = self.phase(state).await?;
+        let image_there = match self.see_image(state, &wishes).await? {
+            Ok(there) => there,
+            Err(failure) => return self.refused(state, failure).await,
+        };
         let plan = plan(&Situation {
             target: state.target.as_ref().map(|t| &t.attempt),
             processes: &wishes,
             serving: state.serving.as_ref(),
             phase,
             observed,
+            image_there,
             now: self.store.clock().now(),
         });
-        for key in &plan.remove {
-            self.runtime.remove_workload(key, &state.shutdown_of(&key.process)).await?;
-        }
+        self.remove(state, &plan).await?;
         if let Some(changed) = self.move_on(state, &plan, observed).await? {
             return Ok(changed);
         }
@@ -61,6 +59,25 @@ impl Rollouts {
             tx.commit().await?;
         }
         Ok(false)
+    }
+
+    /// Removes what the plan says, but nothing that requests may still be sent to: what isn't routed is known from the
+    /// ingress alone. While that is away nothing is removed.
+    async fn remove(&self, state: &AppState, plan: &Plan) -> Result<(), DeployError> {
+        if plan.remove.is_empty() {
+            return Ok(());
+        }
+        let routed = match self.publisher.publish().await {
+            Ok(routed) => routed,
+            Err(error) => {
+                tracing::info!(app.name = %state.row.placement.app_name, error = &error as &dyn std::error::Error, "what `{}` doesn't need any more stays until the ingress confirms its routes", state.row.placement.app_name);
+                return Ok(());
+            }
+        };
+        for key in plan.remove.iter().filter(|key| !routed.contains(key)) {
+            self.runtime.remove_workload(key, &state.shutdown_of(&key.process)).await?;
+        }
+        Ok(())
     }
 
     async fn phase(&self, state: &AppState) -> Result<Phase, DeployError> {
@@ -96,10 +113,10 @@ impl Rollouts {
         let (Some(target), next) = (&state.target, &plan.next) else { return Ok(None) };
         match (&state.active, next) {
             (Some(deployment), Move::StartTask) => {
-                self.start_release_command(state, target, deployment).await?;
+                return Ok(Some(self.start_release_command(state, target, deployment).await?));
             }
             (Some(deployment), Move::Roll) => self.roll(state, deployment).await?,
-            (Some(deployment), Move::Switch) => self.switch(target, deployment).await?,
+            (Some(deployment), Move::Switch) => self.switch(state, target, deployment).await?,
             (Some(deployment), Move::Finish) => self.finish(state, target, deployment).await?,
             (Some(deployment), Move::FailRelease(status)) => {
                 let command = target.release.config.release_command.clone().unwrap_or_default();
@@ -124,61 +141,6 @@ impl Rollouts {
         Ok(Some(true))
     }
 
-    async fn start_release_command(
-        &self,
-        state: &AppState,
-        target: &Target,
-        deployment: &DeploymentRow,
-    ) -> Result<(), DeployError> {
-        // The id is kept before the task starts: a crash between the two starts it under the same id.
-        let task = if let Some(task) = &deployment.task {
-            task.clone()
-        } else {
-            let task: TaskId = self.store.ids().next();
-            let mut tx = self.store.begin().await?;
-            tx.attach_task(&deployment.id, &task).await?;
-            tx.commit().await?;
-            task
-        };
-        self.ensure_ground(state).await?;
-        match self.try_start(state, target, &task).await {
-            Err(DeployError::Missing(missing)) => {
-                let end = DeploymentState::ReleaseFailed { failure: missing_variable(&missing) };
-                self.give_up(state, deployment, end).await
-            }
-            Err(DeployError::Runtime(error)) => match refusal("the release command", error) {
-                Ok(failure) => {
-                    self.give_up(state, deployment, DeploymentState::ReleaseFailed { failure }).await
-                }
-                Err(error) => Err(error.into()),
-            },
-            other => other,
-        }
-    }
-
-    async fn try_start(&self, state: &AppState, target: &Target, task: &TaskId) -> Result<(), DeployError> {
-        let running = state.running(target, &self.settings);
-        if !self.have_image(&running.pull_image()).await? {
-            return Ok(());
-        }
-        let config = &target.release.config;
-        let spec = TaskSpec {
-            key: task_key(state, task),
-            placement: state.row.placement.id.clone(),
-            app: state.row.placement.app_name.clone(),
-            image: running.pull_image(),
-            user: running.user(),
-            command: config.release_command.clone().unwrap_or_default(),
-            env: running.variables(&ProcessName::web(), None),
-            files: running.files()?,
-            size: Size { memory_bytes: Size::default().memory_bytes * 2, ..Size::default() },
-            tty: false,
-            timeout_s: config.release_timeout_s,
-        };
-        self.runtime.start_task(&spec).await?;
-        Ok(())
-    }
-
     async fn roll(&self, state: &AppState, deployment: &DeploymentRow) -> Result<(), DeployError> {
         self.ensure_ground(state).await?;
         let mut tx = self.store.begin().await?;
@@ -190,16 +152,8 @@ impl Rollouts {
 
     /// Makes the environment be there. Images are pulled by those who need them: waiting for one here would hold up every
     /// other app.
-    async fn ensure_ground(&self, state: &AppState) -> Result<(), DeployError> {
+    pub(super) async fn ensure_ground(&self, state: &AppState) -> Result<(), DeployError> {
         Ok(self.runtime.ensure_environment(&ground(state)).await?)
-    }
-
-    /// Pulls the release command's image, for a moment at a time; `false` when that isn't done yet.
-    async fn have_image(&self, image: &PullImage) -> Result<bool, DeployError> {
-        match tokio::time::timeout(PULL_AT_ONCE, self.runtime.ensure_image(image)).await {
-            Ok(pulled) => Ok(pulled.map(|()| true)?),
-            Err(_) => Ok(false),
-        }
     }
 
     /// Ensures the target's workloads. Returns a failure when the runtime refuses one for good.
@@ -217,7 +171,9 @@ impl Rollouts {
                 Ok(workload) => workload,
                 Err(missing) => return Ok(Some(missing_variable(&missing))),
             };
-            if let Err(error) = self.ensure_one(state, &workload).await {
+            let ensured = self.ensure_one(state, &workload).await;
+            self.note_wait(state, &workload, ensured.as_ref());
+            if let Err(error) = ensured {
                 return Ok(Some(refusal(&format!("`{}`", wish.name), error)?));
             }
         }
@@ -225,13 +181,13 @@ impl Rollouts {
     }
 
     /// Ensures one workload. Its environment may have been taken away behind our back (a pruned network): that is put back.
-    async fn ensure_one(&self, state: &AppState, workload: &WorkloadSpec) -> Result<(), RuntimeError> {
+    async fn ensure_one(&self, state: &AppState, workload: &WorkloadSpec) -> Result<Progress, RuntimeError> {
         match self.runtime.ensure_workload(workload).await {
             Err(RuntimeError::NotFound { .. } | RuntimeError::Conflict { .. }) => {
                 self.runtime.ensure_environment(&ground(state)).await?;
-                self.runtime.ensure_workload(workload).await.map(drop)
+                self.runtime.ensure_workload(workload).await
             }
-            other => other.map(drop),
+            other => other,
         }
     }
 
@@ -251,13 +207,13 @@ fn ground(state: &AppState) -> EnvironmentSpec {
     EnvironmentSpec { key: environment_of(placement), name: placement.environment_name.clone() }
 }
 
-fn missing_variable(missing: &MissingVariable) -> Failure {
+pub(super) fn missing_variable(missing: &MissingVariable) -> Failure {
     let fix = format!("`panda env set --secret {}`, then deploy again", missing.key);
     Failure::new(FailureCode::P201, missing.to_string(), fix)
 }
 
 /// What a refusal by the runtime means for people; an error that may pass is given back.
-fn refusal(what: &str, error: RuntimeError) -> Result<Failure, RuntimeError> {
+pub(super) fn refusal(what: &str, error: RuntimeError) -> Result<Failure, RuntimeError> {
     match error {
         RuntimeError::Rejected { doing, reason } if doing.starts_with("pull") => {
             let fix = "check the image's name and that this machine reaches its registry";

@@ -77,6 +77,10 @@ pub(super) async fn load(
         .clone()
         .map(|release| Attempt { release, revision: row.last_good_revision });
     let active = tx.active_deployment_of(id).await?.into_iter().find(is_past_build);
+    // These are reads at different moments: a deployment that took over between them would be judged by another's release.
+    if active.as_ref().is_some_and(|a| a.release != row.placement.desired_release) {
+        return Err(panda_store::StoreError::Stale { what: format!("placement `{id}`") }.into());
+    }
     let live = tx.live_deployment(id).await?;
     let before = match &live {
         Some(live) if live.live_at.is_some() && !tx.going_back_failed(live).await? => {

@@ -23,16 +23,18 @@ const LINES: u32 = 50;
 const READING: std::time::Duration = std::time::Duration::from_secs(5);
 
 impl Rollouts {
-    /// Points the routes at the target. The pointer is kept first: after a crash here the routes follow it.
+    /// Sends the routes to the target. The pointer is kept first: after a crash here the routes follow it. Until they are
+    /// seen to have arrived nothing of what ran before is taken away.
     pub(super) async fn switch(
         &self,
+        state: &AppState,
         target: &Target,
         deployment: &DeploymentRow,
     ) -> Result<(), DeployError> {
         let mut tx = self.store.begin().await?;
         tx.switch_to(deployment, &target.attempt.release, target.attempt.revision).await?;
         tx.commit().await?;
-        self.publisher.publish().await
+        self.finish(state, target, deployment).await
     }
 
     /// Says that it is live, once the routes are known to point at it.
@@ -148,7 +150,11 @@ impl Rollouts {
         deployment: &DeploymentRow,
         observed: &[ObservedWorkload],
     ) -> Failure {
+        let held_up = self.held_up(deployment);
         if deployment.state == DeploymentState::Releasing {
+            if let Some(reason) = held_up {
+                return image_stays_away(&format!("the release command never started: {reason}"));
+            }
             let seconds = target.release.config.release_timeout_s;
             let cause = format!("the release command didn't end within {seconds} s");
             let fix = "make it faster or raise `deploy.release_timeout`";
@@ -162,6 +168,11 @@ impl Rollouts {
         });
         let seconds = target.release.config.rollout_timeout_s;
         let Some(trouble) = late else {
+            if let Some(reason) = held_up {
+                return image_stays_away(&format!(
+                    "not every instance was started within {seconds} s: {reason}"
+                ));
+            }
             let cause = format!("not every instance was ready within {seconds} s");
             return Failure::new(
                 FailureCode::P501,
@@ -207,6 +218,11 @@ impl Rollouts {
             Ok(Err(_)) | Err(_) => Vec::new(),
         }
     }
+}
+
+fn image_stays_away(cause: &str) -> Failure {
+    let fix = "check the image's name and that this machine reaches its registry, then deploy again";
+    Failure::new(FailureCode::P207, cause, fix)
 }
 
 fn event<'a>(

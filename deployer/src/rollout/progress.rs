@@ -2,39 +2,46 @@
 
 use panda_domain::deployment::DeploymentState;
 use panda_store::DeploymentRow;
-use serde_json::json;
 
 use super::Rollouts;
 use super::load::AppState;
 use crate::desired::scale_of;
 use crate::error::DeployError;
 use crate::runtime::ObservedWorkload;
+use crate::waiting::Step;
+
+/// More than any installation rolls at a time; what is forgotten is written once more.
+pub(super) const MOST_REMEMBERED: usize = 10_000;
 
 impl Rollouts {
-    /// Writes a step for each process that rolls, when it says something new.
+    /// Writes a step for each process that rolls, and one for a release command that waits, when it says something new.
     pub(super) async fn show_progress(
         &self,
         state: &AppState,
         observed: &[ObservedWorkload],
     ) -> Result<(), DeployError> {
         let (Some(deployment), Some(target)) = (&state.active, &state.target) else { return Ok(()) };
-        if deployment.state != DeploymentState::Rolling {
-            return Ok(());
+        let held_up = self.held_up(deployment);
+        if deployment.state == DeploymentState::Releasing {
+            let Some(reason) = held_up else { return Ok(()) };
+            return self
+                .show_step(deployment, "release", "run the release command", "running", &reason)
+                .await;
+        }
+        if self.was_shown(deployment, "release") {
+            self.show_step(deployment, "release", "run the release command", "done", "").await?;
         }
         for process in target.release.config.processes.keys() {
             let wanted = scale_of(&state.formation, process).replicas;
             let workload = observed.iter().find(|w| target.attempt.owns(&w.key) && w.key.process == *process);
             let ready = workload.map_or(0, ObservedWorkload::ready);
-            let state_word = if ready == wanted as usize { "done" } else { "running" };
-            let detail = format!("{ready} of {wanted} ready");
-            self.show_step(
-                deployment,
-                &format!("rollout/{process}"),
-                &format!("start {process}"),
-                state_word,
-                &detail,
-            )
-            .await?;
+            // What can't start yet has no instance; the others are there to be looked at themselves.
+            let waits = held_up.as_ref().filter(|_| workload.is_none());
+            let done = ready == wanted as usize && waits.is_none();
+            let detail = waits.map(|reason| format!("; {reason}")).unwrap_or_default();
+            let detail = format!("{ready} of {wanted} ready{detail}");
+            let (key, title) = (format!("rollout/{process}"), format!("start {process}"));
+            self.show_step(deployment, &key, &title, if done { "done" } else { "running" }, &detail).await?;
         }
         Ok(())
     }
@@ -44,27 +51,31 @@ impl Rollouts {
         deployment: &DeploymentRow,
         key: &str,
         title: &str,
-        word: &str,
+        state: &str,
         detail: &str,
     ) -> Result<(), DeployError> {
         let memory = format!("{}/{key}", deployment.id);
         {
             let mut shown = self.shown.lock().expect("nothing panics while holding what was shown");
-            if shown.get(&memory).is_some_and(|before| before == detail) {
+            let text = format!("{state} {detail}");
+            if shown.get(&memory) == Some(&text) {
                 return Ok(());
             }
-            if shown.len() > 10_000 {
+            if shown.len() > MOST_REMEMBERED {
                 shown.clear();
             }
-            shown.insert(memory, detail.to_owned());
+            shown.insert(memory, text);
         }
-        let elapsed_ms = self.store.clock().now_ms() - deployment.phase_started_at.as_millisecond();
-        let body = json!({ "key": key, "title": title, "state": word, "elapsed_ms": elapsed_ms.max(0), "detail": detail });
         let mut tx = self.store.begin().await?;
-        tx.add_progress(&deployment.id, "step", &body).await?;
-        tx.wake();
+        let step = Step { key, title, state, detail };
+        step.write(&mut tx, &deployment.id, deployment.phase_started_at).await?;
         tx.commit().await?;
         Ok(())
+    }
+
+    fn was_shown(&self, deployment: &DeploymentRow, key: &str) -> bool {
+        let shown = self.shown.lock().expect("nothing panics while holding what was shown");
+        shown.contains_key(&format!("{}/{key}", deployment.id))
     }
 
     /// Keeps what was seen, when it differs from what was kept: status is only ever what was observed.

@@ -18,7 +18,7 @@ use panda_domain::image::Digest;
 use panda_domain::instance::LastExit;
 use tokio::sync::broadcast;
 
-pub use behaviour::{Behaviour, Exit, PullFailure};
+pub use behaviour::{Behaviour, Exit, Ingress, PullFailure};
 
 use super::{LogChunk, LogStream, ObservedRoutes, RouteTable, RuntimeError, RuntimeEvent, RuntimeResult};
 use state::State;
@@ -61,6 +61,16 @@ impl FakeRuntime {
     /// Makes every call fail as unreachable until it is set back. Instances go on meanwhile.
     pub fn set_unavailable(&self, unavailable: bool) {
         self.state().unavailable = unavailable;
+    }
+
+    /// Makes the ingress as good or bad as this until it is set otherwise. It goes on with the routes that it has.
+    pub fn set_ingress(&self, ingress: Ingress) {
+        self.state().ingress = ingress;
+    }
+
+    /// Returns the workloads that were removed while the ingress sent requests to them: there should be none.
+    pub fn removed_while_routed(&self) -> Vec<super::WorkloadKey> {
+        self.state().removed_while_routed.clone()
     }
 
     /// Makes calls fail as unreachable once this many more were made, until `None` is set: a crash between two calls.

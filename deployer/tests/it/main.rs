@@ -3,7 +3,10 @@
 
 mod crashes;
 mod endings;
+mod ingress;
+mod leases;
 mod rollout;
 mod routes;
 mod support;
+mod waiting;
 mod walk;

@@ -85,6 +85,11 @@ pub(super) async fn status(session: &Session, args: &StatusArgs) -> Result<()> {
             &format!("{} {}, {when} by {}{cause}", deployment.id, deployment.state, deployment.by),
         );
     }
+    if let Some(step) = status.deployment.as_ref().and_then(|deployment| deployment.step.as_ref()) {
+        let detail = step.detail.as_deref().filter(|detail| !detail.is_empty());
+        let detail = detail.map(|detail| format!(": {detail}")).unwrap_or_default();
+        line("step", &format!("{} {}{detail}", step.state, step.title));
+    }
     for notice in &status.notices {
         line("notice", notice);
     }

@@ -216,6 +216,21 @@ fn each_end_has_its_exit_code_and_says_what_to_do() {
 }
 
 #[test]
+fn after_routes_that_nobody_confirmed_no_release_is_said_to_serve() {
+    let mut ended = deployment("timed_out");
+    ended["failure_code"] = json!("P503");
+    ended["cause"] = json!("the ingress didn't confirm the new routes");
+    let events = [end(&ended)];
+    let fake = Fake::start(
+        shop().route("/apps/shop/deployments/dep_1/events", get(move || async move { sse(&events, 1) })),
+    );
+    let ran = User::of(&fake).panda("deploy -a shop --image x");
+    ran.ends(11);
+    assert!(ran.err.contains("didn't confirm the new routes [P503]"), "{}", ran.err);
+    assert!(!ran.err.contains("serves"), "{}", ran.err);
+}
+
+#[test]
 fn a_cut_stream_goes_on_after_the_last_event_that_was_seen() {
     let story = story();
     let events = move |headers: HeaderMap| async move {

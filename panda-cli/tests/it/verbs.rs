@@ -73,6 +73,20 @@ fn tables_and_overviews_read_well() {
 }
 
 #[test]
+fn status_tells_what_a_deployment_waits_for() {
+    let mut waiting = deployment("queued");
+    waiting["step"] = json!({ "key": "image", "title": "find the image", "state": "running", "elapsed_ms": 61_000,
+        "detail": "`shop:1` can't be had from `docker.io` yet" });
+    let status =
+        json!({ "app": app("shop"), "instances": [], "deployment": waiting, "domains": [], "notices": [] });
+    let fake =
+        Fake::start(Router::new().route("/apps/shop/status", get(move || async move { Json(status) })));
+    let ran = User::of(&fake).panda("status -a shop");
+    let line = "step        running find the image: `shop:1` can't be had from `docker.io` yet\n";
+    assert!(ran.ends(0).out.contains(line), "{}", ran.out);
+}
+
+#[test]
 fn scale_takes_numbers_names_and_sizes() {
     let fake = Fake::start(routes());
     let user = User::of(&fake);

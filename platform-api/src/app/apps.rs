@@ -138,7 +138,8 @@ pub async fn require_placement(
     app: &AppName,
     environment: &EnvironmentName,
 ) -> Result<PlacementRow> {
-    tx.placement_by_names(team, app, environment).await?.ok_or_else(|| Error::not_found("app"))
+    let row = tx.placement_by_names(team, app, environment).await?;
+    row.ok_or_else(|| Error::not_found("app").with_hint("`panda apps list` shows the apps that you can see"))
 }
 
 /// Like [`require_placement`], and refuses an app that is being destroyed: for everything that changes something.

@@ -14,23 +14,12 @@ pub use accept::{Accepted, DeployWish, WishedSource, deploy};
 pub use repeat::{redeploy_for_env, restart, roll_back};
 
 use crate::Platform;
+use crate::app::apps;
 use crate::auth::Principal;
 use crate::error::{Error, Result};
 
 /// The most progress rows that one read returns.
 const PROGRESS_PAGE: u32 = 500;
-
-/// Returns an app in an environment of the asker's team; anybody else's is not there.
-pub async fn placement(
-    tx: &mut Tx,
-    principal: &Principal,
-    app: &AppName,
-    environment: &EnvironmentName,
-) -> Result<PlacementRow> {
-    let row = tx.placement_by_names(&principal.team, app, environment).await?;
-    row.filter(|row| row.placement.deleting_at.is_none())
-        .ok_or_else(|| Error::not_found("app").with_hint("`panda apps list` shows the apps that you can see"))
-}
 
 /// Returns a page of an app's deployments, newest first.
 pub async fn list(
@@ -42,7 +31,7 @@ pub async fn list(
 ) -> Result<(PlacementRow, Vec<DeploymentRow>)> {
     principal.require(Permission::Read, Some(app))?;
     let mut tx = platform.store.read().await?;
-    let row = placement(&mut tx, principal, app, environment).await?;
+    let row = apps::require_placement(&mut tx, &principal.team, app, environment).await?;
     let rows = tx.deployments(&principal.team, &row.placement.id, cursor).await?;
     Ok((row, rows))
 }
@@ -57,7 +46,7 @@ pub async fn show(
 ) -> Result<(PlacementRow, DeploymentRow)> {
     principal.require(Permission::Read, Some(app))?;
     let mut tx = platform.store.read().await?;
-    let row = placement(&mut tx, principal, app, environment).await?;
+    let row = apps::require_placement(&mut tx, &principal.team, app, environment).await?;
     let deployment = tx.deployment(&principal.team, id).await?.filter(|d| d.placement == row.placement.id);
     Ok((row, deployment.ok_or_else(|| Error::not_found("deployment"))?))
 }
@@ -75,6 +64,14 @@ pub async fn progress(
         tx.deployment(&principal.team, id).await?.ok_or_else(|| Error::not_found("deployment"))?;
     let rows = tx.progress_after(id, after, PROGRESS_PAGE).await?;
     Ok((deployment, rows))
+}
+
+/// Returns the newest step of a deployment that goes on.
+pub async fn current_step(platform: &Platform, deployment: &DeploymentRow) -> Result<Option<ProgressRow>> {
+    if !deployment.state.is_active() {
+        return Ok(None);
+    }
+    Ok(platform.store.read().await?.newest_progress(&deployment.id, "step").await?)
 }
 
 /// The numbers of the releases that a deployment is about.
@@ -135,7 +132,7 @@ pub async fn cancel(
 ) -> Result<(PlacementRow, DeploymentRow)> {
     principal.require(Permission::Deploy, Some(app))?;
     let mut tx = platform.store.begin().await?;
-    let row = placement(&mut tx, principal, app, environment).await?;
+    let row = apps::require_living(&mut tx, &principal.team, app, environment).await?;
     let found = tx.deployment(&principal.team, id).await?.filter(|d| d.placement == row.placement.id);
     let deployment = found.ok_or_else(|| Error::not_found("deployment"))?;
     if !deployment.state.is_active() {

@@ -7,7 +7,7 @@ use panda_domain::instance::InstanceState;
 use panda_domain::names::{AppName, EnvironmentName, ProcessName};
 use panda_domain::team::Permission;
 
-use super::deployments::placement;
+use super::apps;
 use super::events::{self, NewEventText};
 use crate::Platform;
 use crate::auth::Principal;
@@ -36,7 +36,8 @@ pub async fn open(
     if wish.request.command.first().is_none_or(String::is_empty) {
         return Err(Error::invalid_field("command", "is empty"));
     }
-    let row = placement(&mut platform.store.read().await?, principal, app, environment).await?;
+    let row =
+        apps::require_living(&mut platform.store.read().await?, &principal.team, app, environment).await?;
     let key = environment_of(&row.placement);
     let observed = platform.runtime.observe(&key).await?;
     let own = observed.iter().filter(|w| w.key.placement == row.placement.id);

@@ -8,7 +8,7 @@ use panda_domain::ids::{InstanceId, TaskId};
 use panda_domain::names::{AppName, EnvironmentName, ProcessName};
 use panda_domain::team::Permission;
 
-use super::deployments::placement;
+use super::apps;
 use crate::Platform;
 use crate::auth::Principal;
 use crate::error::{Error, Result};
@@ -40,7 +40,8 @@ pub async fn of_app(
     wish: LogWish,
 ) -> Result<BoxStream<'static, RuntimeResult<LogChunk>>> {
     principal.require(Permission::Read, Some(app))?;
-    let row = placement(&mut platform.store.read().await?, principal, app, environment).await?;
+    let row =
+        apps::require_placement(&mut platform.store.read().await?, &principal.team, app, environment).await?;
     let target = LogTarget::Placement {
         environment: environment_of(&row.placement),
         placement: row.placement.id.clone(),

@@ -8,7 +8,7 @@ use panda_domain::release::{FileContent, ReleaseConfig};
 use panda_domain::team::Permission;
 use panda_store::{Cursor, PlacementRow, ReleaseRow};
 
-use super::deployments::placement;
+use super::apps;
 use crate::Platform;
 use crate::auth::Principal;
 use crate::error::{Error, Result};
@@ -45,7 +45,7 @@ pub async fn list(
 ) -> Result<Vec<KnownRelease>> {
     principal.require(Permission::Read, Some(app))?;
     let mut tx = platform.store.read().await?;
-    let row = placement(&mut tx, principal, app, environment).await?;
+    let row = apps::require_placement(&mut tx, &principal.team, app, environment).await?;
     let releases = tx.releases(&principal.team, &row.placement.id, cursor).await?;
     let mut known = Vec::with_capacity(releases.len());
     for release in releases {
@@ -65,7 +65,7 @@ pub async fn show(
 ) -> Result<KnownRelease> {
     principal.require(Permission::Read, Some(app))?;
     let mut tx = platform.store.read().await?;
-    let row = placement(&mut tx, principal, app, environment).await?;
+    let row = apps::require_placement(&mut tx, &principal.team, app, environment).await?;
     let release = tx.release_by_number(&principal.team, &row.placement.id, number).await?;
     let release = release.ok_or_else(|| Error::not_found("release"))?;
     let outcome = tx.outcome_of_release(&release.id).await?;
@@ -88,7 +88,7 @@ pub async fn diff(
 ) -> Result<Vec<Difference>> {
     principal.require(Permission::RevealEnv, Some(app))?;
     let mut tx = platform.store.read().await?;
-    let row = placement(&mut tx, principal, app, environment).await?;
+    let row = apps::require_placement(&mut tx, &principal.team, app, environment).await?;
     let mut sides = Vec::with_capacity(2);
     for number in [from, to] {
         let release = tx.release_by_number(&principal.team, &row.placement.id, number).await?;

@@ -7,7 +7,7 @@ use panda_domain::names::{AppName, EnvironmentName};
 use panda_domain::team::Permission;
 use panda_store::{DeploymentRow, PlacementRow};
 
-use super::deployments::placement;
+use super::apps;
 use crate::Platform;
 use crate::auth::Principal;
 use crate::error::Result;
@@ -41,7 +41,8 @@ pub async fn instances(
     environment: &EnvironmentName,
 ) -> Result<(PlacementRow, Vec<SeenInstance>)> {
     principal.require(Permission::Read, Some(app))?;
-    let row = placement(&mut platform.store.read().await?, principal, app, environment).await?;
+    let row =
+        apps::require_placement(&mut platform.store.read().await?, &principal.team, app, environment).await?;
     let key = environment_of(&row.placement);
     let workloads = match platform.runtime.observe(&key).await {
         Ok(all) => all.into_iter().filter(|w| w.key.placement == row.placement.id).collect(),
@@ -96,7 +97,8 @@ pub async fn manifest(
     environment: &EnvironmentName,
 ) -> Result<String> {
     principal.require(Permission::Read, Some(app))?;
-    let row = placement(&mut platform.store.read().await?, principal, app, environment).await?;
+    let row =
+        apps::require_placement(&mut platform.store.read().await?, &principal.team, app, environment).await?;
     Ok(platform.runtime.manifest(&environment_of(&row.placement), &row.placement.id).await?)
 }
 

@@ -9,7 +9,7 @@ use panda_domain::names::{AppName, EnvironmentName};
 use panda_domain::team::Permission;
 use panda_store::{Cursor, NewTask, PlacementRow, TaskRow, TaskState};
 
-use super::deployments::placement;
+use super::apps;
 use super::events::{self, NewEventText};
 use crate::Platform;
 use crate::auth::Principal;
@@ -42,7 +42,7 @@ pub async fn start(
     principal.require(Permission::Deploy, Some(app))?;
     check(&wish)?;
     let mut tx = platform.store.begin().await?;
-    let row = placement(&mut tx, principal, app, environment).await?;
+    let row = apps::require_living(&mut tx, &principal.team, app, environment).await?;
     let nothing =
         || Error::conflict("nothing is deployed yet").with_hint("`panda deploy` makes the first release");
     let release = row.placement.last_good_release.clone().ok_or_else(nothing)?;
@@ -104,7 +104,7 @@ pub async fn list(
 ) -> Result<Vec<TaskRow>> {
     principal.require(Permission::Read, Some(app))?;
     let mut tx = platform.store.read().await?;
-    let row = placement(&mut tx, principal, app, environment).await?;
+    let row = apps::require_placement(&mut tx, &principal.team, app, environment).await?;
     Ok(tx.tasks(&principal.team, &row.placement.id, cursor).await?)
 }
 
@@ -118,7 +118,7 @@ pub async fn show(
 ) -> Result<(PlacementRow, TaskRow)> {
     principal.require(Permission::Read, Some(app))?;
     let mut tx = platform.store.read().await?;
-    let row = placement(&mut tx, principal, app, environment).await?;
+    let row = apps::require_placement(&mut tx, &principal.team, app, environment).await?;
     let task = tx.task(&principal.team, &row.placement.id, id).await?;
     Ok((row, task.ok_or_else(|| Error::not_found("task"))?))
 }

@@ -6,8 +6,9 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use panda_api_types::{
-    DeployRequest, Deployment, DeploymentAccepted, ErrorCode, Page, PageQuery, RollbackRequest,
+    DeployRequest, DeployStep, Deployment, DeploymentAccepted, ErrorCode, Page, PageQuery, RollbackRequest,
 };
+use panda_domain::failure::FailureCode;
 use panda_domain::ids::DeploymentId;
 use panda_domain::image::ImageReference;
 use panda_domain::names::EnvKey;
@@ -236,7 +237,9 @@ pub(super) async fn view(
 ) -> Result<Deployment> {
     let numbers = deployments::release_numbers(platform, row, &deployment).await?;
     let failure = deployment.state.failure();
+    let confirmed = failure.is_none_or(|failure| failure.code != FailureCode::P503);
     Ok(Deployment {
+        step: step_of(platform, &deployment).await?,
         app: row.placement.app_name.to_string(),
         environment: row.placement.environment_name.to_string(),
         active: deployment.state.is_active(),
@@ -248,7 +251,7 @@ pub(super) async fn view(
         cause: failure.map(|f| f.cause.clone()).or_else(|| cancel_cause(&deployment)),
         fix: failure.map(|f| f.fix.clone()),
         log: failure.map(|f| f.log.clone()).unwrap_or_default(),
-        serving_release: numbers.serving,
+        serving_release: numbers.serving.filter(|_| confirmed),
         by: deployment.actor.shown().to_owned(),
         url: platform.settings.app_url(&row.placement.host),
         created_at: deployment.created_at.to_string(),
@@ -256,6 +259,17 @@ pub(super) async fn view(
         state: deployment.state.word().to_owned(),
         id: deployment.id.to_string(),
     })
+}
+
+/// What is being done, or waited for, at this moment.
+async fn step_of(platform: &Platform, deployment: &DeploymentRow) -> Result<Option<DeployStep>> {
+    let Some(row) = deployments::current_step(platform, deployment).await? else { return Ok(None) };
+    let mut step: DeployStep = serde_json::from_value(row.body).map_err(Error::internal)?;
+    if step.state == "running" {
+        let since = platform.store.clock().now_ms() - row.at.as_millisecond();
+        step.elapsed_ms = step.elapsed_ms.saturating_add(u64::try_from(since).unwrap_or(0));
+    }
+    Ok(Some(step))
 }
 
 fn cancel_cause(deployment: &DeploymentRow) -> Option<String> {

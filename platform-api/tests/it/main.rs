@@ -4,6 +4,7 @@ mod apps;
 mod bodies;
 mod claim;
 mod csrf;
+mod deployments;
 mod devices;
 mod domains;
 mod env;

@@ -18,7 +18,7 @@ fn digest(digit: &str) -> Digest {
     format!("sha256:{}", digit.repeat(64)).parse().unwrap()
 }
 
-fn new_release(world: &World) -> NewRelease {
+pub(crate) fn new_release(world: &World) -> NewRelease {
     NewRelease {
         team: world.team.id.clone(),
         placement: world.placement.clone(),

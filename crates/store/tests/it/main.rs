@@ -9,5 +9,6 @@ mod deploys;
 mod env;
 mod jobs;
 mod keys;
+mod rollouts;
 mod sqlite;
 mod support;

@@ -48,7 +48,7 @@ impl Workloads for DockerRuntime {
     }
 
     async fn ensure_image(&self, image: &PullImage) -> RuntimeResult<()> {
-        images::ensure(&self.driver.engine, self.driver.pull_timeout, image).await
+        images::ensure_shared(&self.driver, image).await
     }
 
     async fn resolve_image(

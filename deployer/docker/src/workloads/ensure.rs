@@ -59,16 +59,7 @@ async fn image(driver: &Driver, spec: &WorkloadSpec) -> RuntimeResult<Option<Str
         Pull::Failed(error) => Err(error),
         Pull::Running => Ok(None),
         Pull::Start => {
-            let (driver, image) = (driver.clone(), spec.image.clone());
-            let placement = spec.key.placement.clone();
-            driver.tasks.clone().spawn(async move {
-                let pulled = tokio::select! {
-                    () = driver.cancel.cancelled() => Ok(()),
-                    pulled = images::ensure(&driver.engine, driver.pull_timeout, &image) => pulled,
-                };
-                driver.pulls.finish(&reference, pulled);
-                driver.instances.hint(Some(placement));
-            });
+            images::pull_behind(driver, spec.image.clone(), Some(spec.key.placement.clone()));
             Ok(None)
         }
     }

@@ -41,6 +41,18 @@ pub enum PullFailure {
     RegistryDown,
 }
 
+/// How the ingress takes new routes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ingress {
+    /// Takes them and says so.
+    #[default]
+    Well,
+    /// Can't be reached.
+    Away,
+    /// Takes them, and its answer is lost.
+    Mute,
+}
+
 impl Default for Behaviour {
     fn default() -> Self {
         Self {

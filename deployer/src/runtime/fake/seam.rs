@@ -10,7 +10,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc};
 
 use super::FakeRuntime;
-use super::behaviour::PullFailure;
+use super::behaviour::{Ingress, PullFailure};
 use super::command::Script;
 use super::state::Workload;
 use crate::runtime::{
@@ -80,6 +80,9 @@ impl Workloads for FakeRuntime {
     async fn remove_workload(&self, key: &WorkloadKey, shutdown: &Shutdown) -> RuntimeResult<Progress> {
         let now = self.clock.now();
         let mut state = self.called("remove_workload")?;
+        if state.is_routed(key) {
+            state.removed_while_routed.push(key.clone());
+        }
         let Some(workload) = state.workloads.get_mut(key) else { return Ok(Progress::Converged) };
         workload.spec.replicas = 0;
         let port = workload.spec.port;
@@ -123,11 +126,18 @@ impl Workloads for FakeRuntime {
         reference: &str,
         _login: Option<(&str, &Secret)>,
     ) -> RuntimeResult<ResolvedImage> {
-        let known = self.called("resolve_image")?.references.get(reference).cloned();
-        known.ok_or_else(|| RuntimeError::Rejected {
-            doing: format!("pull image `{reference}`"),
+        let state = self.called("resolve_image")?;
+        let doing = || format!("pull image `{reference}`");
+        let known = state.references.get(reference).cloned().ok_or_else(|| RuntimeError::Rejected {
+            doing: doing(),
             reason: "the image isn't in the registry".to_owned(),
-        })
+        })?;
+        let failure = state.behaviours.get(&known.digest).and_then(|behaviour| behaviour.pull);
+        if failure == Some(PullFailure::RegistryDown) {
+            let source = Some("connection refused".into());
+            return Err(RuntimeError::Unavailable { doing: doing(), source });
+        }
+        Ok(known)
     }
 
     fn watch(&self) -> BoxStream<'static, RuntimeEvent> {
@@ -139,14 +149,26 @@ impl Workloads for FakeRuntime {
 impl Routes for FakeRuntime {
     async fn ensure_routes(&self, table: &RouteTable) -> RuntimeResult<ObservedRoutes> {
         let mut state = self.called("ensure_routes")?;
+        let lost = || RuntimeError::Unavailable { doing: "make the ingress route".to_owned(), source: None };
+        if state.ingress == Ingress::Away {
+            return Err(lost());
+        }
         state.table = table.clone();
         let observed = state.observed_routes();
+        if state.ingress == Ingress::Mute {
+            state.routed = None;
+            return Err(lost());
+        }
         state.routed = Some(observed.clone());
         Ok(observed)
     }
 
     async fn routes_stand(&self) -> RuntimeResult<bool> {
         let state = self.called("routes_stand")?;
+        if state.ingress != Ingress::Well {
+            let doing = "look at the ingress".to_owned();
+            return Err(RuntimeError::Unavailable { doing, source: None });
+        }
         Ok(state.routed.as_ref() == Some(&state.observed_routes()))
     }
 }
@@ -304,7 +326,9 @@ fn pullable(image: &PullImage, failure: Option<PullFailure>) -> RuntimeResult<()
         Some(PullFailure::Absent) => {
             Err(RuntimeError::Rejected { doing, reason: "the image isn't in the registry".to_owned() })
         }
-        Some(PullFailure::RegistryDown) => Err(RuntimeError::Unavailable { doing, source: None }),
+        Some(PullFailure::RegistryDown) => {
+            Err(RuntimeError::Unavailable { doing, source: Some("connection refused".into()) })
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use panda_domain::names::EnvironmentName;
 use panda_domain::release::Shutdown;
 
 use super::after;
-use super::behaviour::Behaviour;
+use super::behaviour::{Behaviour, Ingress};
 use super::command::Script;
 use crate::runtime::{
     EnvironmentKey, LogChunk, LogStream, ObservedInstance, ObservedRoutes, ResolvedImage, RouteTable,
@@ -38,6 +38,8 @@ pub(super) struct State {
     pub(super) table: RouteTable,
     /// What was routed when the table was last ensured.
     pub(super) routed: Option<ObservedRoutes>,
+    pub(super) ingress: Ingress,
+    pub(super) removed_while_routed: Vec<WorkloadKey>,
     pub(super) logs: Vec<LogChunk>,
     settled: Timestamp,
     addresses: u32,
@@ -157,6 +159,13 @@ impl State {
             (route.id.clone(), addresses)
         });
         ObservedRoutes { upstreams: upstreams.collect() }
+    }
+
+    /// Tells whether the ingress sends requests to a workload.
+    pub(super) fn is_routed(&self, key: &WorkloadKey) -> bool {
+        self.table.routes.iter().any(
+            |route| matches!(&route.target, RouteTarget::Workloads(workloads) if workloads.contains(key)),
+        )
     }
 
     fn ready(&self, key: &WorkloadKey) -> Vec<String> {

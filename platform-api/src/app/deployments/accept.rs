@@ -18,9 +18,9 @@ use panda_domain::team::Permission;
 use panda_store::{DeploymentRow, NewDeployment, PlacementRow, Tx};
 use serde_json::json;
 
-use super::{note, placement};
+use super::note;
 use crate::Platform;
-use crate::app::uploads;
+use crate::app::{apps, uploads};
 use crate::auth::Principal;
 use crate::error::{Error, Result};
 
@@ -93,7 +93,7 @@ pub async fn deploy(
     }
 
     let mut tx = platform.store.begin().await?;
-    let row = placement(&mut tx, principal, app, environment).await?;
+    let row = apps::require_living(&mut tx, &principal.team, app, environment).await?;
     if let Some(key) = &wish.idempotency_key
         && let Some(earlier) = tx.deployment_by_idempotency_key(&row.placement.id, key).await?
     {

@@ -13,8 +13,9 @@ use panda_store::{DeploymentRow, NewDeployment, NewRelease, PlacementRow, Releas
 use serde_json::json;
 
 use super::accept::{Accepted, job_for, overtake_unbuilt};
-use super::{note, placement};
+use super::note;
 use crate::Platform;
+use crate::app::apps;
 use crate::auth::Principal;
 use crate::error::{Error, Result};
 
@@ -28,7 +29,7 @@ pub async fn roll_back(
 ) -> Result<Accepted> {
     principal.require(Permission::Deploy, Some(app))?;
     let mut tx = platform.store.begin().await?;
-    let row = placement(&mut tx, principal, app, environment).await?;
+    let row = apps::require_living(&mut tx, &principal.team, app, environment).await?;
     let release = match to {
         Some(number) => tx
             .release_by_number(&principal.team, &row.placement.id, number)
@@ -54,7 +55,7 @@ pub async fn restart(
 ) -> Result<Accepted> {
     principal.require(Permission::Deploy, Some(app))?;
     let mut tx = platform.store.begin().await?;
-    let row = placement(&mut tx, principal, app, environment).await?;
+    let row = apps::require_living(&mut tx, &principal.team, app, environment).await?;
     let release = desired(&mut tx, &row).await?;
     let source = Source::Release { number: release.number };
     let deployment = insert(&mut tx, principal, &row, Trigger::Restart, source, release.env_version).await?;
