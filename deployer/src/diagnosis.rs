@@ -45,6 +45,8 @@ fn exited(process: &str, code: i64, restarts: u32) -> Failure {
     let how = match code {
         127 => "its command was not found in the image (exit code 127)".to_owned(),
         126 => "its command can't be executed (exit code 126)".to_owned(),
+        // The engine tells a limit that was passed; this may have been the machine's.
+        137 => "it was killed (signal 9), as the kernel does when the machine runs out of memory".to_owned(),
         129..=165 => format!("it was ended by signal {}", code - 128),
         _ => format!("it exited with code {code}"),
     };

@@ -15,7 +15,7 @@ use reqwest::header::{COOKIE, ORIGIN, SET_COOKIE};
 use crate::api::{Api, answer};
 use crate::docker::Docker;
 use crate::ground::{Ground, binary, repository};
-use crate::installation::{EMAIL, PASSWORD};
+use crate::installation::{EMAIL, PASSWORD, make_database};
 use crate::range::Range;
 
 /// How long one command may take on a busy machine.
@@ -33,6 +33,7 @@ pub struct DockerHost {
     /// Where its API listens.
     pub api: SocketAddr,
     folder: PathBuf,
+    postgres: String,
     https: SocketAddr,
     http: SocketAddr,
     registry: SocketAddr,
@@ -66,6 +67,7 @@ impl DockerHost {
             docker,
             api,
             folder,
+            postgres: ground.postgres.clone(),
             https,
             http,
             registry,
@@ -73,6 +75,15 @@ impl DockerHost {
             token: String::new(),
             images,
         })
+    }
+
+    /// Writes a configuration, before the installation, that keeps the state in a database of its own in the run's PostgreSQL.
+    pub fn keep_state_in_postgres(&self) -> anyhow::Result<()> {
+        let url = make_database(&self.postgres, &self.name)?;
+        let port = self.https.port();
+        let text =
+            format!("public_url = \"https://panda.localhost:{port}\"\n\n[database]\nurl = \"{url}\"\n");
+        std::fs::write(self.folder.join("server.toml"), text).context("write the configuration")
     }
 
     /// Runs `panda-server` on the host.

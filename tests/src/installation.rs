@@ -100,7 +100,7 @@ impl Installation {
         let socket = options.docker.clone().unwrap_or_else(|| ground.docker.clone());
         let mut settings = settings(ground, &folder, &socket, [api, https, http], &range);
         if options.database == Database::Postgres {
-            settings.push(("PANDA_DATABASE__URL".into(), make_database(ground, &name)?));
+            settings.push(("PANDA_DATABASE__URL".into(), make_database(&ground.postgres, &name)?));
         }
         settings.extend(options.settings);
         let address = format!("http://{api}");
@@ -391,10 +391,11 @@ fn free_addresses() -> anyhow::Result<[SocketAddr; 3]> {
     Ok([addresses[0], addresses[1], addresses[2]])
 }
 
-fn make_database(ground: &Ground, name: &str) -> anyhow::Result<String> {
+/// Makes a database in the PostgreSQL at this URL; returns its own URL.
+pub(crate) fn make_database(postgres: &str, name: &str) -> anyhow::Result<String> {
     let database = name.replace('-', "_");
-    Program::new("psql").args([&ground.postgres, "-qc", &format!("create database {database}")]).output()?;
-    let (server, _) = ground.postgres.rsplit_once('/').context("the URL of PostgreSQL names no database")?;
+    Program::new("psql").args([postgres, "-qc", &format!("create database {database}")]).output()?;
+    let (server, _) = postgres.rsplit_once('/').context("the URL of PostgreSQL names no database")?;
     Ok(format!("{server}/{database}"))
 }
 

@@ -20,6 +20,7 @@ mod labels;
 mod listening;
 mod logs;
 mod manifest;
+mod memory;
 pub mod platform;
 mod probe;
 mod routes;

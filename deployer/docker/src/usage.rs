@@ -38,7 +38,12 @@ impl Driver {
         used.buffered(PARALLEL).try_filter_map(|usage| async { Ok(usage) }).try_collect().await
     }
 
-    async fn usage_of(&self, instance: InstanceId, container: &str) -> RuntimeResult<Option<Usage>> {
+    /// Returns what one container uses, `None` when it is gone.
+    pub(crate) async fn usage_of(
+        &self,
+        instance: InstanceId,
+        container: &str,
+    ) -> RuntimeResult<Option<Usage>> {
         let options = StatsOptions { stream: false, one_shot: true };
         let stats = async { self.engine.docker.stats(container, Some(options)).try_next().await };
         let Some(stats) = absent(self.engine.call("read statistics", stats).await)?.flatten() else {

@@ -7,6 +7,7 @@ mod ingress;
 mod leases;
 mod rollout;
 mod routes;
+mod servers;
 mod support;
 mod waiting;
 mod walk;

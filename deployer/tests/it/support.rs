@@ -32,11 +32,11 @@ use panda_store::{
 };
 
 /// What dies with a server.
-struct Server {
-    rollouts: Rollouts,
-    deadlines: Deadlines,
-    tasks: TaskRuns,
-    runner: Runner,
+pub(crate) struct Server {
+    pub(crate) rollouts: Rollouts,
+    pub(crate) deadlines: Deadlines,
+    pub(crate) tasks: TaskRuns,
+    pub(crate) runner: Runner,
 }
 
 /// An installation with one app.
@@ -54,7 +54,11 @@ pub(crate) struct Rig {
 
 impl Rig {
     pub(crate) async fn new() -> Self {
-        let test = TestStore::sqlite().await;
+        Self::on(TestStore::sqlite().await).await
+    }
+
+    /// Makes one on this store.
+    pub(crate) async fn on(test: TestStore) -> Self {
         let fake = FakeRuntime::new(test.clock.clone(), test.store.ids().clone());
         let mut tx = test.store.begin().await.unwrap();
         let team = tx.insert_team(&"acme".parse().unwrap()).await.unwrap();
@@ -64,7 +68,7 @@ impl Rig {
         let app = tx.insert_app(&team.id, &project.id, &"shop".parse().unwrap()).await.unwrap();
         let placement = tx.insert_placement(&app, &environment, "shop.localhost").await.unwrap().id;
         tx.commit().await.unwrap();
-        let server = server(&test.store, &fake);
+        let server = server(&test.store, &fake, "test");
         Self { test, fake, team, environment, app, placement, server, twice: false }
     }
 
@@ -179,7 +183,7 @@ impl Rig {
 
     /// Forgets everything in memory, as a kill -9 does.
     pub(crate) fn crash(&mut self) {
-        self.server = server(&self.test.store, &self.fake);
+        self.server = server(&self.test.store, &self.fake, "test");
     }
 
     /// Runs the jobs that are due.
@@ -305,7 +309,8 @@ fn copy_of(release: &ReleaseRow) -> NewRelease {
     }
 }
 
-fn server(store: &Store, fake: &FakeRuntime) -> Server {
+/// Makes the parts of a server that is called `owner`.
+pub(crate) fn server(store: &Store, fake: &FakeRuntime, owner: &str) -> Server {
     let runtime: Arc<dyn Runtime> = Arc::new(fake.clone());
     let settings = DeploySettings {
         pull_url: "127.0.0.1:7050".to_owned(),
@@ -320,7 +325,7 @@ fn server(store: &Store, fake: &FakeRuntime) -> Server {
         rollouts: Rollouts::new(store.clone(), runtime.clone(), publisher.clone(), settings.clone()),
         deadlines: Deadlines::new(store.clone(), settings.deadlines),
         tasks: TaskRuns::new(store.clone(), runtime.clone(), settings),
-        runner: Runner::new(store.clone(), "test")
+        runner: Runner::new(store.clone(), owner)
             .handle("resolve_image", 1, Arc::new(ResolveImage::new(store.clone(), runtime.clone())))
             .handle("destroy_app", 1, Arc::new(DestroyApp::new(store.clone(), runtime, publisher))),
     }

@@ -73,6 +73,41 @@ fn a_deploy_survives_a_sigterm_while_rolling() {
 }
 
 #[test]
+fn three_deploys_survive_a_sigterm_each_where_it_stands() {
+    story(async |panda| {
+        let source = slow_source("v1")?;
+        let mut apps = Vec::new();
+        for name in ["one", "two", "three"] {
+            let app = App::create(panda, name).await?;
+            app.deploy_source(&source).await?;
+            apps.push(app);
+        }
+        let probers = apps.iter().map(App::probe).collect::<anyhow::Result<Vec<_>>>()?;
+        source.write("version.txt", "v2")?;
+        let mut ids = Vec::new();
+        for app in &apps {
+            ids.push(app.begin(&tree(&app.upload(&source).await?)).await?);
+        }
+        apps[0].until(&ids[0], |deployment| deployment.state == "rolling").await?;
+        let status = panda.terminate_server().await?;
+        assert!(status.success(), "the server ended with {status}");
+        tokio::time::sleep(Duration::from_millis(500)).await; // the time without a control plane
+        panda.start_server().await?;
+        for ((app, id), prober) in apps.iter().zip(&ids).zip(probers) {
+            let ended = app.end(id).await?;
+            assert_eq!(ended.state, "live", "{ended:#?}");
+            prober.until_answers("v2", Duration::from_secs(10)).await?;
+            app.settle(1).await?;
+            let report = prober.stop();
+            report.assert_no_failures();
+            report.assert_switched("v1", "v2", Duration::from_secs(8));
+            assert_eq!(app.releases().await?.len(), 2, "one release too many");
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn a_deploy_survives_kills_at_any_moment() {
     if !long() {
         return; // the full matrix: make test-long

@@ -1,8 +1,11 @@
 //! What an operator does: installing, upgrading, going back, backing up, taking away; while an app is being asked.
 
 use std::net::TcpListener;
+use std::time::Duration;
 
 use panda_e2e::{DockerHost, host_story};
+
+use crate::rolling::slow_source;
 
 #[test]
 fn an_upgrade_that_is_not_healthy_goes_back_by_itself_and_no_request_fails() {
@@ -36,6 +39,35 @@ fn an_upgrade_that_is_not_healthy_goes_back_by_itself_and_no_request_fails() {
         host.server_ok(&["upgrade", "--edge-image", &edge]).await?;
         assert!(running(&host, "edge")?.ends_with(&edge));
         prober.stop().assert_no_failures();
+        Ok(())
+    });
+}
+
+#[test]
+fn an_upgrade_and_the_way_back_take_a_deploy_that_is_under_way_along_on_postgresql() {
+    host_story(async |mut host| {
+        host.keep_state_in_postgres()?;
+        installed(&mut host).await?;
+        let prober = host.probe("web")?;
+        let good = host.variant("panda-server", "good", "LABEL version=2")?;
+        let source = slow_source("v2")?;
+        let folder = source.path().display().to_string();
+        for (version, upgrade) in
+            [("v2", ["upgrade", "--image", &good].as_slice()), ("v3", &["upgrade", "--rollback"])]
+        {
+            source.write("version.txt", version)?;
+            host.cli_ok(&["deploy", &folder, "--app", "web", "--detach", "--yes"]).await?;
+            host.server_ok(upgrade).await?;
+            let status = host.cli_ok(&["status", "-a", "web"]).await?;
+            let goes_on = ["queued", "building", "releasing", "rolling"];
+            assert!(goes_on.iter().any(|state| status.contains(state)), "it was over before: {status}");
+            host.cli_ok(&["status", "-a", "web", "--wait"]).await?;
+            prober.until_answers(version, Duration::from_secs(10)).await?;
+        }
+        let report = prober.stop();
+        report.assert_no_failures();
+        let releases = host.cli_ok(&["releases", "-a", "web", "--json"]).await?;
+        assert_eq!(releases.matches("\"number\"").count(), 3, "{releases}");
         Ok(())
     });
 }

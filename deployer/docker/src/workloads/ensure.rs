@@ -34,6 +34,7 @@ pub(super) async fn run(driver: &Driver, spec: &WorkloadSpec) -> RuntimeResult<P
     }
     if missing > 0 {
         let Some(user) = image(driver, spec).await? else { return Ok(Progress::Working) };
+        driver.room_for(spec, missing).await?;
         let template = Template::of_workload(&driver.host, spec, &user)?;
         create_all(driver, spec, &template, missing).await?;
     }
