@@ -26,6 +26,7 @@ use crate::error::DeployError;
 use crate::routes::RoutePublisher;
 use crate::runtime::{EnvironmentKey, ObservedWorkload, Runtime};
 use crate::settings::DeploySettings;
+use crate::waiting::Wait;
 
 /// Every app is looked at this often, whether or not anything was heard of it.
 const FULL_LOOK: Duration = Duration::from_secs(15);
@@ -42,8 +43,8 @@ pub struct Rollouts {
     settings: DeploySettings,
     hints: Arc<Mutex<Hints>>,
     shown: Mutex<HashMap<String, String>>,
-    /// What deployments wait for, in words. Only for people; found again by the next try.
-    held_up: Mutex<HashMap<DeploymentId, String>>,
+    /// What deployments wait for. Only for people; found again by the next try.
+    held_up: Mutex<HashMap<DeploymentId, Wait>>,
 }
 
 /// What was heard since the last look. Only ever makes a look earlier.

@@ -36,6 +36,33 @@ impl Step<'_> {
     }
 }
 
+/// What a deployment waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wait {
+    /// In words.
+    pub(crate) reason: String,
+    /// Whether it is for its image.
+    pub(crate) for_image: bool,
+}
+
+impl Wait {
+    /// Waits because a call has to be made again: the pull of the image, or something else.
+    pub(crate) fn after(error: &RuntimeError, image: &str, since: Timestamp) -> Self {
+        match error {
+            RuntimeError::Unavailable { doing, .. } if !doing.starts_with("pull") => {
+                let reason = format!("{doing}: {}; tried since {}", why(error), clock_time(since));
+                Self { reason, for_image: false }
+            }
+            error => Self::for_image(not_had(image, error, since)),
+        }
+    }
+
+    /// Waits for the image.
+    pub(crate) fn for_image(reason: String) -> Self {
+        Self { reason, for_image: true }
+    }
+}
+
 /// Says that a registry was asked and hasn't answered yet.
 pub(crate) fn asked(image: &str, since: Timestamp) -> String {
     format!("asking `{}` for `{}` since {}", host_of(image), short(image), clock_time(since))
@@ -105,5 +132,9 @@ mod tests {
             not_had("shop:1", &refused, since),
             "`shop:1` can't be had from `docker.io` yet: dial tcp: connection refused; tried since 10:20:30 UTC"
         );
+        let away = RuntimeError::Unavailable { doing: "list containers".to_owned(), source: None };
+        let reason = "list containers: no answer in time; tried since 10:20:30 UTC".to_owned();
+        assert_eq!(Wait::after(&away, "shop:1", since), Wait { reason, for_image: false });
+        assert!(Wait::after(&refused, "shop:1", since).for_image);
     }
 }

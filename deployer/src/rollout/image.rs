@@ -13,7 +13,7 @@ use super::progress::MOST_REMEMBERED;
 use crate::error::DeployError;
 use crate::plan::ProcessWish;
 use crate::runtime::{Progress, PullImage, RuntimeError, WorkloadSpec};
-use crate::waiting;
+use crate::waiting::{self, Wait};
 
 /// How long one pass waits for a pull, which goes on without it: the other apps wait for the pass.
 const PULL_AT_ONCE: Duration = Duration::from_secs(1);
@@ -52,12 +52,12 @@ impl Rollouts {
                 Ok(true)
             }
             Ok(Err(error)) => {
-                self.hold_up(deployment, Some(waiting::not_had(&reference, &error, since)));
+                self.hold_up(deployment, Some(Wait::after(&error, &reference, since)));
                 Err(error)
             }
             Err(_) => {
                 if self.held_up(deployment).is_none() {
-                    self.hold_up(deployment, Some(waiting::asked(&reference, since)));
+                    self.hold_up(deployment, Some(Wait::for_image(waiting::asked(&reference, since))));
                 }
                 Ok(false)
             }
@@ -76,29 +76,30 @@ impl Rollouts {
         match ensured {
             Ok(Progress::Converged) if workload.replicas > 0 => self.hold_up(deployment, None),
             Ok(Progress::Working) if self.held_up(deployment).is_none() => {
-                self.hold_up(deployment, Some(waiting::no_instance_yet(&reference, since)));
+                let wait = Wait::for_image(waiting::no_instance_yet(&reference, since));
+                self.hold_up(deployment, Some(wait));
             }
             Err(error) if error.is_transient() => {
-                self.hold_up(deployment, Some(waiting::not_had(&reference, error, since)));
+                self.hold_up(deployment, Some(Wait::after(error, &reference, since)));
             }
             _ => {}
         }
     }
 
     /// Notes what a deployment waits for, `None` when for nothing any more.
-    fn hold_up(&self, deployment: &DeploymentRow, reason: Option<String>) {
+    fn hold_up(&self, deployment: &DeploymentRow, wait: Option<Wait>) {
         let mut held_up = self.held_up.lock().expect("nothing panics while holding what is waited for");
         if held_up.len() > MOST_REMEMBERED {
             held_up.clear();
         }
-        match reason {
-            Some(reason) => drop(held_up.insert(deployment.id.clone(), reason)),
+        match wait {
+            Some(wait) => drop(held_up.insert(deployment.id.clone(), wait)),
             None => drop(held_up.remove(&deployment.id)),
         }
     }
 
     /// Returns what a deployment waits for.
-    pub(super) fn held_up(&self, deployment: &DeploymentRow) -> Option<String> {
+    pub(super) fn held_up(&self, deployment: &DeploymentRow) -> Option<Wait> {
         let held_up = self.held_up.lock().expect("nothing panics while holding what is waited for");
         held_up.get(&deployment.id).cloned()
     }

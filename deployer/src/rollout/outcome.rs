@@ -16,6 +16,7 @@ use crate::diagnosis;
 use crate::error::DeployError;
 use crate::plan::Trouble;
 use crate::runtime::{LogQuery, LogTarget, ObservedWorkload};
+use crate::waiting::Wait;
 
 /// Log lines that a failure shows.
 const LINES: u32 = 50;
@@ -152,8 +153,8 @@ impl Rollouts {
     ) -> Failure {
         let held_up = self.held_up(deployment);
         if deployment.state == DeploymentState::Releasing {
-            if let Some(reason) = held_up {
-                return image_stays_away(&format!("the release command never started: {reason}"));
+            if let Some(wait) = held_up {
+                return never_started("the release command never started", &wait);
             }
             let seconds = target.release.config.release_timeout_s;
             let cause = format!("the release command didn't end within {seconds} s");
@@ -168,10 +169,8 @@ impl Rollouts {
         });
         let seconds = target.release.config.rollout_timeout_s;
         let Some(trouble) = late else {
-            if let Some(reason) = held_up {
-                return image_stays_away(&format!(
-                    "not every instance was started within {seconds} s: {reason}"
-                ));
+            if let Some(wait) = held_up {
+                return never_started(&format!("not every instance was started within {seconds} s"), &wait);
             }
             let cause = format!("not every instance was ready within {seconds} s");
             return Failure::new(
@@ -220,9 +219,18 @@ impl Rollouts {
     }
 }
 
-fn image_stays_away(cause: &str) -> Failure {
-    let fix = "check the image's name and that this machine reaches its registry, then deploy again";
-    Failure::new(FailureCode::P207, cause, fix)
+/// What it waited for until its time was over is why.
+fn never_started(what: &str, wait: &Wait) -> Failure {
+    let cause = format!("{what}: {}", wait.reason);
+    if wait.for_image {
+        let fix = "check the image's name and that this machine reaches its registry, then deploy again";
+        return Failure::new(FailureCode::P207, cause, fix);
+    }
+    Failure::new(
+        FailureCode::P501,
+        cause,
+        "`panda doctor` tells whether the runtime answers; then deploy again",
+    )
 }
 
 fn event<'a>(

@@ -21,7 +21,7 @@ impl Rollouts {
         observed: &[ObservedWorkload],
     ) -> Result<(), DeployError> {
         let (Some(deployment), Some(target)) = (&state.active, &state.target) else { return Ok(()) };
-        let held_up = self.held_up(deployment);
+        let held_up = self.held_up(deployment).map(|wait| wait.reason);
         if deployment.state == DeploymentState::Releasing {
             let Some(reason) = held_up else { return Ok(()) };
             return self

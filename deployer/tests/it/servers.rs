@@ -15,7 +15,7 @@ use crate::support::{Rig, server};
 
 const RELEASE: &str = "[deploy]\nrelease = \"sh -c 'sleep 5'\"\n";
 /// Longer than anything here takes on a slow machine.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 /// A running server; dropped, it dies as by `kill -9`: where it stands, its leases kept.
 struct Running(#[expect(dead_code, reason = "its tasks die with it")] JoinSet<()>);

@@ -22,7 +22,7 @@ async fn what_a_deployment_waits_for_is_shown_while_it_waits() {
     let step = json!({ "key": "image", "title": "find the image", "state": "running", "elapsed_ms": 500, "detail": detail });
     tx.add_progress(&id, "step", &step).await.expect("write");
     tx.commit().await.expect("commit");
-    panda.clock.advance(std::time::Duration::from_secs(60));
+    panda.clock.advance(std::time::Duration::from_mins(1));
 
     let shown = ann.get(&path).await.json["step"].clone();
     assert_eq!((&shown["detail"], &shown["elapsed_ms"]), (&json!(detail), &json!(60_500)));

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use panda_api_types::ErrorCode;
+use panda_api_types::{DeployRequest, Deployment, ErrorCode};
 use panda_e2e::proxy::Proxy;
 use panda_e2e::{App, Database, Options, Source, image, story, story_with, tree};
 use panda_test_support::process::Program;
@@ -89,6 +89,33 @@ fn a_registry_that_is_away_is_named_and_the_old_release_serves() {
             "{ended:#?}"
         );
         assert!(ended.cause.as_deref().unwrap_or_default().contains("registry"), "{ended:#?}");
+        prober.stop().assert_only("v1");
+        Ok(())
+    });
+}
+
+#[test]
+fn an_image_whose_registry_is_away_is_waited_for_and_the_reason_is_told_meanwhile() {
+    story(async |panda| {
+        let app = App::create(panda, "web").await?;
+        app.deploy_live(&image(panda, "v1")).await?;
+        let prober = app.probe()?;
+        panda.terminate_server().await?;
+        panda.set("PANDA_REGISTRY__ALLOW_HOSTS", &format!("127.0.0.1:9 {}", panda.ground.image_host()));
+        panda.start_server().await?;
+        let away = DeployRequest { image: Some("127.0.0.1:9/shop:v2".into()), ..DeployRequest::default() };
+        let id = app.begin(&away).await?;
+        let reason = |deployment: &Deployment| {
+            let step = deployment.step.as_ref()?;
+            step.detail.clone().filter(|detail| detail.contains("can't be had from `127.0.0.1:9` yet"))
+        };
+        let waiting = app.until(&id, |deployment| reason(deployment).is_some()).await?;
+        assert_eq!(waiting.state, "queued");
+        let told = reason(&waiting).context("it was there")?;
+        assert!(told.contains("connection refused") && told.contains("tried since"), "{told}");
+        let status = panda.cli_ok(&panda.folder, &["status", "-a", "web"]).await?;
+        assert!(status.contains(&told), "{status}");
+        panda.api().poke(&app.path(&format!("/deployments/{id}/cancel"))).await?;
         prober.stop().assert_only("v1");
         Ok(())
     });
