@@ -107,8 +107,10 @@ impl BuildJob {
         let Some(work) = self.load(team, id).await? else { return Ok(()) };
         if !work.frozen.no_cache {
             let known = self.store.read().await?.known_build(&work.row.placement.id, &work.key).await?;
-            if let Some(known) = known {
-                return self.reuse(context, &work, &known).await;
+            if let Some(known) = known
+                && self.reuse(context, &work, &known).await?
+            {
+                return Ok(());
             }
         }
         let (deployment, build) = self.begin(context, &work).await?;
@@ -281,7 +283,12 @@ impl BuildJob {
         let processes = serde_json::to_string(&detected)
             .map_err(|_| StoreError::missing("processes that can be kept"))?;
         let mut tx = context.begin().await?;
+        tx.lock_placement(&work.row.placement.team, &work.row.placement.id).await?;
         tx.finish_build(build, &outcome.repository, &outcome.digest, &plan_json, &processes).await?;
+        if !tx.rescue_image(&outcome.repository, outcome.digest.as_str()).await? {
+            let cause = "the image is just what an old build left, and that is being deleted at this moment";
+            return Err(BuildFailure::transient(FailureCode::P111, cause, "deploy again").into());
+        }
         let built_here = !matches!(plan.kind, PlanKind::Dockerfile(_));
         self.release(
             &mut tx,
@@ -297,8 +304,8 @@ impl BuildJob {
         Ok(())
     }
 
-    /// Uses a known build: no build at all.
-    async fn reuse(&self, context: &JobContext, work: &Work, known: &BuildRow) -> Result<(), Trouble> {
+    /// Uses a known build: no build at all. Returns false if it was taken away a moment ago, and its image with it.
+    async fn reuse(&self, context: &JobContext, work: &Work, known: &BuildRow) -> Result<bool, Trouble> {
         let incomplete = || StoreError::missing("the image of a known build");
         let repository = known.repository.clone().ok_or_else(incomplete)?;
         let digest = known.digest.clone().ok_or_else(incomplete)?;
@@ -311,12 +318,16 @@ impl BuildJob {
             known.plan_json.as_deref().and_then(|json| serde_json::from_str(json).ok());
         let built_here = plan.is_some_and(|plan| !matches!(plan.kind, PlanKind::Dockerfile(_)));
         let mut tx = context.begin().await?;
+        tx.lock_placement(&work.row.placement.team, &work.row.placement.id).await?;
+        if tx.build(&work.row.placement.team, &known.id).await?.is_none() {
+            return Ok(false);
+        }
         let step = json!({ "key": "build", "title": "build", "state": "skipped", "elapsed_ms": 0, "detail": "the same source was built before" });
         tx.add_progress(&work.deployment.id, "step", &step).await?;
         tx.attach_build(&work.deployment.id, &known.id).await?;
         self.release(&mut tx, work, &detected, &known.id, repository, digest, built_here).await?;
         tx.commit().await?;
-        Ok(())
+        Ok(true)
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of one release, each used once")]

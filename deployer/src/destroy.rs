@@ -46,6 +46,7 @@ impl DestroyApp {
         if !gone {
             return Ok(false);
         }
+        self.remove_tasks(&placements).await?;
         let mut tx = self.store.begin().await?;
         tx.delete_app_rows(team, app).await?;
         tx.wake();
@@ -63,8 +64,23 @@ impl DestroyApp {
             tx.advance_deployment(&active, DeploymentState::Canceled { reason: CancelReason::AppDestroyed })
                 .await?;
         }
+        // Nobody starts them any more.
+        for task in tx.running_tasks().await?.iter().filter(|task| task.placement == row.placement.id) {
+            tx.cancel_task_row(&task.id).await?;
+        }
         tx.wake();
         tx.commit().await?;
+        Ok(())
+    }
+
+    /// Removes the containers of one-off commands, running or ended: the environment's network can't go while they are there.
+    async fn remove_tasks(&self, rows: &[PlacementRow]) -> Result<(), DeployError> {
+        let held = self.runtime.inventory().await?.tasks;
+        for (key, placement) in &held {
+            if rows.iter().any(|row| row.placement.id == *placement) {
+                self.runtime.remove_task(key).await?;
+            }
+        }
         Ok(())
     }
 

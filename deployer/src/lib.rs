@@ -1,7 +1,7 @@
 //! Release → running.
 //!
 //! Owns the seam to the runtimes ([`runtime`]), the pure decisions ([`mod@plan`], [`desired`], [`diagnosis`]) and the
-//! reconcilers that carry them out ([`rollout`], [`routes`], [`certificates`]). Must not know Docker or Kubernetes.
+//! reconcilers that carry them out ([`rollout`], [`routes`], [`certificates`], [`garbage`]). Must not know Docker or Kubernetes.
 
 pub mod certificates;
 pub mod deadlines;
@@ -9,6 +9,7 @@ pub mod desired;
 pub mod destroy;
 pub mod diagnosis;
 pub mod error;
+pub mod garbage;
 pub mod plan;
 pub mod resolve;
 pub mod rollout;

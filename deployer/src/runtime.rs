@@ -21,8 +21,8 @@ pub use routes::{
 };
 pub use tasks::{TaskKey, TaskSpec, TaskStatus, Tasks};
 pub use workloads::{
-    EnvironmentKey, EnvironmentSpec, FileSpec, ImageUser, ObservedInstance, ObservedWorkload, Progress,
-    PullImage, ResolvedImage, RuntimeEvent, SecretEnv, WorkloadKey, WorkloadSpec, Workloads,
+    EnvironmentKey, EnvironmentSpec, FileSpec, ImageUser, Inventory, ObservedInstance, ObservedWorkload,
+    Progress, PullImage, ResolvedImage, RuntimeEvent, SecretEnv, WorkloadKey, WorkloadSpec, Workloads,
 };
 
 /// One runtime: everything the platform asks of Docker or Kubernetes.

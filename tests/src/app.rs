@@ -48,6 +48,13 @@ impl<'a> App<'a> {
         Ok(Self { panda, name: made.name, url: made.url })
     }
 
+    /// Makes an app in a project, and so in an environment, of its own.
+    pub async fn create_apart(panda: &'a Installation, name: &str) -> anyhow::Result<Self> {
+        let wish = serde_json::json!({ "name": name, "project": name });
+        let made: AppView = panda.api().post("/apps", &wish).await?;
+        Ok(Self { panda, name: made.name, url: made.url })
+    }
+
     /// Returns a path below the app.
     pub fn path(&self, rest: &str) -> String {
         format!("/apps/{}{rest}", self.name)

@@ -249,6 +249,14 @@ impl Installation {
         url.rsplit_once('/').map(|(_, name)| name.to_owned())
     }
 
+    /// Runs SQL on its database in PostgreSQL, past everything that the platform checks.
+    pub fn tamper(&self, sql: &str) -> anyhow::Result<()> {
+        let settings = lock(&self.settings);
+        let url = settings.iter().find(|(name, _)| name == "PANDA_DATABASE__URL");
+        let (_, url) = url.context("its state isn't in PostgreSQL")?;
+        Program::new("psql").args([url, "-v", "ON_ERROR_STOP=1", "-qc", sql]).output().map(drop)
+    }
+
     /// Starts the edge and waits until it listens.
     pub async fn start_edge(&self) -> anyhow::Result<()> {
         let state = self.folder.join("data/edge");

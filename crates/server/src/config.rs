@@ -38,6 +38,8 @@ pub(crate) struct Config {
     pub certificates: Certificates,
     /// Keys for what is encrypted at rest.
     pub keys: Keys,
+    /// What is kept and for how long.
+    pub garbage: Garbage,
     /// Logs of the server itself.
     pub log: Log,
 }
@@ -137,6 +139,22 @@ pub(crate) struct Keys {
     pub command: Vec<String>,
 }
 
+/// What is kept and for how long.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Garbage {
+    /// The newest releases of each app and environment that stay whole: source, build log, image.
+    pub keep_releases: u32,
+    /// Days that ended tasks, jobs and other builds can still be looked at.
+    pub keep_days: u32,
+    /// Seconds that an upload stays after its last use, deployed or not.
+    pub upload_grace_s: u32,
+    /// Seconds that a container or network without an owner is watched before it is removed.
+    pub orphan_grace_s: u32,
+    /// Seconds between two looks.
+    pub every_s: u32,
+}
+
 /// Logs of the server itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -161,6 +179,7 @@ impl Default for Config {
             builder: Builder::default(),
             certificates: Certificates::default(),
             keys: Keys::default(),
+            garbage: Garbage::default(),
             log: Log::default(),
         }
     }
@@ -208,6 +227,13 @@ impl Default for Registry {
 impl Default for Builder {
     fn default() -> Self {
         Self { address: String::new(), concurrency: 2, memory_mib: 2048 }
+    }
+}
+
+impl Default for Garbage {
+    fn default() -> Self {
+        // A day: the slowest upload has ended by then, and a directory that changed little is sent quickly again.
+        Self { keep_releases: 20, keep_days: 7, upload_grace_s: 24 * 3600, orphan_grace_s: 300, every_s: 300 }
     }
 }
 

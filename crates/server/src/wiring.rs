@@ -12,6 +12,7 @@ use panda_builder::registry::Registry;
 use panda_deployer::certificates::{CertificateSettings, Certificates};
 use panda_deployer::deadlines::Deadlines;
 use panda_deployer::destroy::DestroyApp;
+use panda_deployer::garbage::{Garbage, GarbageSettings};
 use panda_deployer::resolve::ResolveImage;
 use panda_deployer::rollout::Rollouts;
 use panda_deployer::routes::RoutePublisher;
@@ -86,9 +87,14 @@ pub(crate) async fn wire(
             changes(),
         ),
         (Arc::new(Deadlines::new(store.clone(), settings.deadlines)), Duration::from_secs(1), Notices::new()),
+        (
+            Arc::new(Garbage::new(store.clone(), blobs.clone(), runtime.clone(), garbage_settings(config))),
+            Duration::from_secs(u64::from(config.garbage.every_s)),
+            Notices::new(),
+        ),
     ];
-    let build_logs = config.data_dir.join("logs/builds");
-    let places = BuildPlaces { work: config.data_dir.join("work"), logs: build_logs.clone() };
+    let places = places(config);
+    let build_logs = places.logs.clone();
     let builds = BuildJob::new(store.clone(), blobs.clone(), builder(config)?, registry(config), places);
     let runner = Runner::new(store.clone(), owner.clone())
         .handle("build", config.builder.concurrency, Arc::new(builds))
@@ -154,6 +160,26 @@ fn registry(config: &Config) -> Registry {
         insecure: config.registry.insecure,
         credentials: None,
         check_url,
+    }
+}
+
+fn places(config: &Config) -> BuildPlaces {
+    BuildPlaces { work: config.data_dir.join("work"), logs: config.data_dir.join("logs/builds") }
+}
+
+fn garbage_settings(config: &Config) -> GarbageSettings {
+    let (garbage, places) = (&config.garbage, places(config));
+    let seconds = |s: u32| Duration::from_secs(u64::from(s));
+    let scheme = if config.registry.insecure { "http" } else { "https" };
+    GarbageSettings {
+        keep_releases: garbage.keep_releases,
+        keep: Duration::from_hours(24 * u64::from(garbage.keep_days)),
+        upload_grace: seconds(garbage.upload_grace_s),
+        orphan_grace: seconds(garbage.orphan_grace_s),
+        platform_host: config.platform_host(),
+        build_logs: places.logs,
+        work: places.work,
+        registry_url: format!("{scheme}://{}", config.registry.pull_url),
     }
 }
 

@@ -53,9 +53,10 @@ impl Tx {
         self.sql("apps", sql).bind(team).bind(page.before_id()?).bind(page.limit()).list(read).await
     }
 
-    /// Removes an app with everything that is kept for it but its events. What runs has to be gone by then.
-    /// Returns false if the team has no such app.
+    /// Removes an app with everything that is kept for it but its events. What runs has to be gone by then. Its images are
+    /// listed as to be deleted. Returns false if the team has no such app.
     pub async fn delete_app_rows(&mut self, team: &TeamId, id: &AppId) -> Result<bool> {
+        self.doom_images_of_app(team, id).await?;
         self.sql("apps", "delete from apps where team_id = $1 and id = $2")
             .bind(team)
             .bind(id)

@@ -63,7 +63,7 @@ macro_rules! select {
     };
 }
 
-fn read(row: &Row) -> Result<BuildRow> {
+pub(crate) fn read(row: &Row) -> Result<BuildRow> {
     let state = match row.text("state")?.as_str() {
         "queued" => BuildState::Queued,
         "running" => BuildState::Running,

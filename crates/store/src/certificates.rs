@@ -151,6 +151,36 @@ impl Tx {
         self.open_certificates(&rows).await
     }
 
+    /// Forgets certificates of hosts that no route has led to since `before`, at most `limit`; `routed` are the hosts that
+    /// routes lead to now. Dates the others. Returns the hosts that were forgotten.
+    pub async fn delete_unrouted_certificates(
+        &mut self,
+        routed: &[String],
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<String>> {
+        let now = self.now();
+        let routed = to_json(routed);
+        let sql = (
+            "update certificates set unrouted_at = null
+                where unrouted_at is not null and host in (select value from json_each($1))",
+            "update certificates set unrouted_at = null
+                where unrouted_at is not null and host in (select jsonb_array_elements_text($1::jsonb))",
+        );
+        self.sql_by("certificates", sql.0, sql.1).bind(&routed).run().await?;
+        let sql = (
+            "update certificates set unrouted_at = $2
+                where unrouted_at is null and host not in (select value from json_each($1))",
+            "update certificates set unrouted_at = $2
+                where unrouted_at is null and host not in (select jsonb_array_elements_text($1::jsonb))",
+        );
+        self.sql_by("certificates", sql.0, sql.1).bind(&routed).bind(now).run().await?;
+        let sql = "delete from certificates where host in (
+                select host from certificates where unrouted_at <= $1 order by unrouted_at limit $2)
+            returning host";
+        self.sql("certificates", sql).bind(before).bind(limit).list(|row| row.text("host")).await
+    }
+
     /// Forgets a host's certificate. Returns false if there was none.
     pub async fn delete_certificate(&mut self, host: &str) -> Result<bool> {
         self.sql("certificates", "delete from certificates where host = $1").bind(host).changed().await

@@ -303,9 +303,10 @@ impl Tx {
             .await
     }
 
-    /// Removes jobs that ended before `before`. Returns how many.
-    pub async fn delete_ended_jobs(&mut self, before: Timestamp) -> Result<u64> {
-        self.sql("jobs", "delete from jobs where finished_at < $1").bind(before).run().await
+    /// Removes at most `limit` jobs that ended before `before`. Returns how many.
+    pub async fn delete_ended_jobs(&mut self, before: Timestamp, limit: u32) -> Result<u64> {
+        let sql = "delete from jobs where id in (select id from jobs where finished_at < $1 limit $2)";
+        self.sql("jobs", sql).bind(before).bind(limit).run().await
     }
 
     fn fenced<'t>(&'t mut self, sql: &'static str, job: &JobRow) -> crate::sql::Statement<'t> {

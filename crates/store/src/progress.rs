@@ -57,6 +57,15 @@ impl Tx {
         self.sql("deployment_progress", sql).bind(deployment).bind(kind).maybe(read).await
     }
 
+    /// Removes at most `limit` steps of deployments that ended before `before`: nobody resumes their stream any more.
+    /// Returns how many.
+    pub async fn delete_old_progress(&mut self, before: Timestamp, limit: u32) -> Result<u64> {
+        let sql = "delete from deployment_progress where id in (
+            select p.id from deployment_progress p join deployments d on d.id = p.deployment_id
+            where d.active = $3 and d.finished_at < $1 limit $2)";
+        self.sql("deployment_progress", sql).bind(before).bind(limit).bind(false).run().await
+    }
+
     /// Returns at most `limit` steps that follow the one with id `after`, oldest first; 0 starts at the first.
     pub async fn progress_after(
         &mut self,

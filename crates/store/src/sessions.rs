@@ -150,23 +150,42 @@ impl Tx {
             .await
     }
 
-    /// Removes sessions, device codes and rate counts whose time is over. Returns how many rows went.
-    pub async fn delete_expired(&mut self) -> Result<u64> {
-        /// Codes and counts are kept a day, so that their state can still be told.
+    /// Removes sessions, device codes, rate counts, leases and API tokens whose time is over, at most `limit` of each.
+    /// Returns how many rows went.
+    pub async fn delete_expired(&mut self, limit: u32) -> Result<u64> {
+        /// Codes, counts and leases are kept a day, so that their state can still be told.
         const DAY_MS: i64 = 86_400_000;
+        /// Who wonders why a token doesn't work any more finds it in the list.
+        const MONTH_MS: i64 = 30 * DAY_MS;
         let now = self.now().as_millisecond();
-        let sessions =
-            self.sql("sessions", "delete from sessions where expires_at <= $1").bind(now).run().await?;
-        let codes = self
-            .sql("device_codes", "delete from device_codes where expires_at <= $1")
-            .bind(now - DAY_MS)
-            .run()
-            .await?;
-        let rates = self
-            .sql("rate_windows", "delete from rate_windows where started_at <= $1")
-            .bind(now - DAY_MS)
-            .run()
-            .await?;
-        Ok(sessions + codes + rates)
+        let over = [
+            ("sessions", "delete from sessions where id in (select id from sessions where expires_at <= $1 limit $2)", now),
+            (
+                "device_codes",
+                "delete from device_codes where id in (select id from device_codes where expires_at <= $1 limit $2)",
+                now - DAY_MS,
+            ),
+            (
+                "rate_windows",
+                "delete from rate_windows where key in (select key from rate_windows where started_at <= $1 limit $2)
+                    and started_at <= $1",
+                now - DAY_MS,
+            ),
+            (
+                "leases",
+                "delete from leases where name in (select name from leases where until <= $1 limit $2) and until <= $1",
+                now - DAY_MS,
+            ),
+            (
+                "tokens",
+                "delete from tokens where id in (select id from tokens where expires_at <= $1 limit $2)",
+                now - MONTH_MS,
+            ),
+        ];
+        let mut gone = 0;
+        for (table, sql, before) in over {
+            gone += self.sql(table, sql).bind(before).bind(limit).run().await?;
+        }
+        Ok(gone)
     }
 }

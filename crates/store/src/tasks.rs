@@ -1,5 +1,7 @@
 //! One-off commands: release commands and `panda run`.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use panda_domain::event::Actor;
 use panda_domain::ids::{PlacementId, ReleaseId, TaskId, TeamId};
@@ -179,6 +181,28 @@ impl Tx {
     /// Returns the running tasks of all teams, oldest first: for reconcilers.
     pub async fn running_tasks(&mut self) -> Result<Vec<TaskRow>> {
         self.sql("tasks", select!("where state <> 'ended' order by id")).list(read).await
+    }
+
+    /// Returns which of these tasks are known: those that have a row, and release commands of deployments that are under way
+    /// or ended since `since`.
+    pub async fn known_tasks(&mut self, ids: &[TaskId], since: Timestamp) -> Result<HashSet<TaskId>> {
+        let sql = (
+            "select id from tasks where id in (select value from json_each($1))
+            union select task_id as id from deployments where (active = $3 or finished_at >= $2)
+                and task_id in (select value from json_each($1))",
+            "select id from tasks where id in (select jsonb_array_elements_text($1::jsonb))
+            union select task_id as id from deployments where (active = $3 or finished_at >= $2)
+                and task_id in (select jsonb_array_elements_text($1::jsonb))",
+        );
+        let statement = self.sql_by("tasks", sql.0, sql.1).bind(to_json(ids)).bind(since).bind(true);
+        Ok(statement.list(|row| row.parse("id")).await?.into_iter().collect())
+    }
+
+    /// Removes at most `limit` tasks that ended before `before`. Returns how many.
+    pub async fn delete_ended_tasks(&mut self, before: Timestamp, limit: u32) -> Result<u64> {
+        let sql = "delete from tasks where id in (
+            select id from tasks where state = 'ended' and finished_at < $1 limit $2)";
+        self.sql("tasks", sql).bind(before).bind(limit).run().await
     }
 
     /// Notes that somebody asked for a task's end. Returns false if it has ended.

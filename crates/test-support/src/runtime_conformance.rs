@@ -234,6 +234,7 @@ macro_rules! runtime_contracts {
             an_environment_that_goes_and_comes_at_once_takes_workloads
             a_new_driver_adopts_what_runs
             workloads_that_nobody_wants_any_more_are_observed
+            everything_that_is_held_is_in_the_inventory
             two_releases_of_a_process_run_side_by_side
             an_address_is_not_given_again
             a_worker_is_ready_once_it_runs

@@ -10,10 +10,12 @@ use bollard::query_parameters::CreateImageOptions;
 use futures_util::TryStreamExt;
 use panda_deployer::runtime::{PullImage, ResolvedImage, RuntimeError, RuntimeResult};
 use panda_domain::ids::PlacementId;
+use panda_domain::image::Digest;
 use panda_domain::secret::Secret;
 use tokio::sync::Notify;
 
 use crate::engine::{Engine, absent, translate};
+use crate::pulled;
 use crate::runtime::Driver;
 
 /// Pulls that run now, and errors of those that failed and weren't told yet.
@@ -65,7 +67,7 @@ pub(crate) fn pull_behind(driver: &Driver, image: PullImage, placement: Option<P
     driver.tasks.clone().spawn(async move {
         let pulled = tokio::select! {
             () = driver.cancel.cancelled() => Ok(()),
-            pulled = ensure(&driver.engine, driver.pull_timeout, &image) => pulled,
+            pulled = ensure(&driver, &image) => pulled,
         };
         driver.pulls.finish(&image.reference(), pulled);
         driver.instances.hint(placement);
@@ -80,7 +82,7 @@ pub(crate) async fn ensure_shared(driver: &Driver, image: &PullImage) -> Runtime
         tokio::pin!(finished);
         finished.as_mut().enable();
         if inspect(&driver.engine, &reference).await?.is_some() {
-            return Ok(());
+            return pulled::used(&driver.pulled, &reference, driver.clock.now_ms()).await;
         }
         match driver.pulls.claim(&reference) {
             Pull::Failed(error) => return Err(error),
@@ -98,41 +100,61 @@ pub(crate) async fn user(engine: &Engine, reference: &str) -> RuntimeResult<Opti
 }
 
 /// Pulls the image unless the engine has it.
-pub(crate) async fn ensure(engine: &Engine, limit: Duration, image: &PullImage) -> RuntimeResult<()> {
+pub(crate) async fn ensure(driver: &Driver, image: &PullImage) -> RuntimeResult<()> {
+    let (engine, now_ms) = (&driver.engine, driver.clock.now_ms());
     let reference = image.reference();
     if inspect(engine, &reference).await?.is_some() {
-        return Ok(());
+        return pulled::used(&driver.pulled, &reference, now_ms).await;
     }
     let login = image.login.as_ref().map(|(user, secret)| (user.as_str(), secret));
-    pull(engine, limit, &reference, login).await
+    pull(engine, driver.pull_timeout, &reference, login).await?;
+    pulled::note(&driver.pulled, vec![reference], image.digest.clone(), now_ms).await
 }
 
 /// Asks what a reference means now.
 pub(crate) async fn resolve(
-    engine: &Engine,
-    limit: Duration,
+    driver: &Driver,
     reference: &str,
     login: Option<(&str, &Secret)>,
 ) -> RuntimeResult<ResolvedImage> {
+    let engine = &driver.engine;
+    let known = inspect(engine, reference).await?.is_some();
     // Pulling is the only way to learn ports and user from the engine, and what is resolved is about to be run.
-    pull(engine, limit, reference, login).await?;
+    pull(engine, driver.pull_timeout, reference, login).await?;
     let image = inspect(engine, reference)
         .await?
         .ok_or_else(|| RuntimeError::NotFound { what: format!("image `{reference}`") })?;
+    let names = brought(&image, reference, known && !driver.pulled.look(|pulled| pulled.has(reference)));
     let repository = repository(reference);
     let mut digests = image.repo_digests.iter().flatten();
     let digest = digests.find_map(|d| {
         let (name, digest) = d.split_once('@')?;
         names_match(name, repository).then(|| digest.parse().ok())?
     });
-    let digest = digest.ok_or_else(|| RuntimeError::Rejected {
+    let digest: Digest = digest.ok_or_else(|| RuntimeError::Rejected {
         doing: format!("resolve image `{reference}`"),
         reason: "the engine knows no digest of it".to_owned(),
     })?;
+    pulled::note(&driver.pulled, names, digest.clone(), driver.clock.now_ms()).await?;
     let config = image.config.unwrap_or_default();
     let mut exposed: Vec<u16> = config.exposed_ports.iter().flatten().filter_map(|p| tcp_port(p)).collect();
     exposed.sort_unstable();
     Ok(ResolvedImage { digest, exposed, user: config.user.unwrap_or_default() })
+}
+
+/// Returns the names that pulling `reference` brought: none when somebody else's image had that name, and the one by digest
+/// only when the image has no other tag, by which somebody else may have got it.
+fn brought(image: &ImageInspect, reference: &str, others: bool) -> Vec<String> {
+    if others {
+        return Vec::new();
+    }
+    let tags: Vec<&String> = image.repo_tags.iter().flatten().collect();
+    let digests = image.repo_digests.iter().flatten().filter(|_| tags.len() <= 1);
+    let mut names: Vec<String> = digests.cloned().collect();
+    if !reference.contains('@') {
+        names.push(reference.to_owned());
+    }
+    names
 }
 
 /// Returns what the engine knows about an image, `None` when it doesn't have it.
@@ -246,6 +268,19 @@ mod tests {
         assert!(explained("dial tcp 127.0.0.1:5: connect: connection refused").is_transient());
         let gone = explained("manifest for x@sha256:0 not found: manifest unknown: manifest unknown");
         assert!(gone.to_string().contains("isn't in the registry") && !gone.is_transient());
+    }
+
+    #[test]
+    fn only_names_that_a_pull_brought_are_ours() {
+        let image = |tags: &[&str]| ImageInspect {
+            repo_tags: Some(tags.iter().map(|&tag| tag.to_owned()).collect()),
+            repo_digests: Some(vec!["a@sha256:1".to_owned()]),
+            ..ImageInspect::default()
+        };
+        assert_eq!(brought(&image(&["a:1"]), "a:1", false), ["a@sha256:1", "a:1"]);
+        assert_eq!(brought(&image(&["a:1", "mine:1"]), "a:1", false), ["a:1"]);
+        assert!(brought(&image(&["a:1"]), "a:1", true).is_empty());
+        assert_eq!(brought(&image(&[]), "a@sha256:1", false), ["a@sha256:1"]);
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::engine::Engine;
 use crate::images::Pulls;
 use crate::instances::Instances;
 use crate::labels::{self, Identity};
+use crate::pulled::Pulled;
 use crate::routes::EdgeLink;
 use crate::state_file::{Kept, StateFile};
 use crate::usage::CpuSamples;
@@ -40,6 +41,7 @@ pub(crate) struct Driver {
     pub(crate) instances: Instances,
     pub(crate) drains: Kept<Drains>,
     pub(crate) pulls: Pulls,
+    pub(crate) pulled: Kept<Pulled>,
     pub(crate) turns: Turns,
     /// One at a time makes or removes an environment's network.
     pub(crate) networks: Arc<tokio::sync::Mutex<()>>,
@@ -85,9 +87,10 @@ impl DockerRuntime {
         let held = held(&engine, &host.installation).await?;
         let addresses = Addresses::open(&config, networks, held).await?;
         let drains = StateFile::new(&config.state_dir, "drains.json");
-        let drains = tokio::task::spawn_blocking(move || Kept::open(drains));
-        let drains = drains.await.map_err(|error| RuntimeError::Internal {
-            doing: "read the drains".to_owned(),
+        let pulled = StateFile::new(&config.state_dir, "pulled-images.json");
+        let kept = tokio::task::spawn_blocking(move || Ok((Kept::open(drains)?, Kept::open(pulled)?)));
+        let (drains, pulled) = kept.await.map_err(|error| RuntimeError::Internal {
+            doing: "read the drains and the pulled images".to_owned(),
             source: Box::new(error),
         })??;
         let (cancel, tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -111,6 +114,7 @@ impl DockerRuntime {
             instances: Instances::new(cancel.child_token()),
             drains,
             pulls: Pulls::default(),
+            pulled,
             turns: Turns::default(),
             networks: Arc::default(),
             cpu: CpuSamples::default(),

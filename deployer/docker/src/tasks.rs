@@ -33,7 +33,7 @@ impl Driver {
                 Ok(())
             };
         }
-        images::ensure(&self.engine, self.pull_timeout, &spec.image).await?;
+        images::ensure(self, &spec.image).await?;
         let user = images::user(&self.engine, &spec.image.reference()).await?;
         let user = user
             .ok_or_else(|| RuntimeError::NotFound { what: format!("image `{}`", spec.image.reference()) })?;

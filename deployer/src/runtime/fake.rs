@@ -84,6 +84,11 @@ impl FakeRuntime {
         self.settled().workloads.get(key).map(|workload| workload.spec.clone())
     }
 
+    /// Returns the images that were pulled and not removed.
+    pub fn images(&self) -> Vec<Digest> {
+        self.state().images.keys().cloned().collect()
+    }
+
     /// Makes `ensure_workload` be refused with these words until `None` is set.
     pub fn refuse_workloads(&self, reason: Option<&str>) {
         self.state().refusal = reason.map(str::to_owned);

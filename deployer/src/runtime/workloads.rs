@@ -1,6 +1,6 @@
 //! Environments and workloads: what should run, and what does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 
 use async_trait::async_trait;
@@ -16,6 +16,7 @@ use panda_domain::secret::Secret;
 use serde::{Deserialize, Serialize};
 
 use super::RuntimeResult;
+use super::tasks::TaskKey;
 
 /// Names an environment at the runtime: a network, or a namespace.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -212,10 +213,14 @@ pub trait Workloads: Send + Sync {
     async fn remove_workload(&self, key: &WorkloadKey, shutdown: &Shutdown) -> RuntimeResult<Progress>;
     /// Returns every workload of ours in the environment, orphans included.
     async fn observe(&self, key: &EnvironmentKey) -> RuntimeResult<Vec<ObservedWorkload>>;
-    /// Returns every environment that the runtime holds for this installation.
-    async fn environments(&self) -> RuntimeResult<Vec<EnvironmentKey>>;
+    /// Returns everything that the runtime holds for this installation, and nothing of another one on the same engine.
+    async fn inventory(&self) -> RuntimeResult<Inventory>;
     /// Pulls the image, so that a later start is quick. Done already is fine.
     async fn ensure_image(&self, image: &PullImage) -> RuntimeResult<()>;
+    /// Removes images that this runtime pulled for this installation, that nothing runs, that aren't among `keep` and that
+    /// nobody asked for since `unused_since`; a few at a time. Images that were there before stay, and so does every name
+    /// that somebody else gave one. Returns how many names went.
+    async fn remove_old_images(&self, keep: &HashSet<Digest>, unused_since: Timestamp) -> RuntimeResult<u64>;
     /// Returns the digest that a reference has now, its EXPOSEd ports, and its user; asks the registry, pulls if it must.
     async fn resolve_image(
         &self,
@@ -224,6 +229,17 @@ pub trait Workloads: Send + Sync {
     ) -> RuntimeResult<ResolvedImage>;
     /// Streams hints until dropped; reconnects by itself and sends a hint after each reconnect.
     fn watch(&self) -> BoxStream<'static, RuntimeEvent>;
+}
+
+/// Everything that a runtime holds for an installation, whether or not anybody still wants it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inventory {
+    /// Networks or namespaces.
+    pub environments: BTreeSet<EnvironmentKey>,
+    /// Workloads that have at least one instance.
+    pub workloads: BTreeSet<WorkloadKey>,
+    /// Tasks, ended ones too, and whose they are.
+    pub tasks: BTreeMap<TaskKey, PlacementId>,
 }
 
 /// What an image reference turned out to be.

@@ -3,6 +3,7 @@
 
 mod crashes;
 mod endings;
+mod garbage;
 mod ingress;
 mod leases;
 mod rollout;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use panda_deployer::runtime::fake::Behaviour;
-use panda_deployer::runtime::{WorkloadKey, Workloads};
+use panda_deployer::runtime::{Inventory, WorkloadKey, Workloads};
 use panda_domain::env::{EnvChange, EnvValue};
 use panda_domain::secret::Secret;
 
@@ -327,6 +327,23 @@ async fn a_runtime_that_never_comes_back_does_not_keep_a_deploy_from_ending() {
 }
 
 #[tokio::test]
+async fn destroying_an_app_takes_its_tasks_along_whether_they_run_or_ended() {
+    let rig = Rig::new().await;
+    rig.image('1', Behaviour::default());
+    let id = rig.ask('1', Some("[deploy]\nrelease = \"true\"\n")).await;
+    rig.pass(12).await;
+    assert_eq!(rig.state(&id).await, "live");
+    rig.run("sleep 1000").await;
+    rig.turn().await;
+    rig.run("sleep 1").await; // asked for, and not started when the app goes
+    assert_eq!(rig.fake.inventory().await.unwrap().tasks.len(), 2);
+    rig.destroy().await;
+    rig.pass(40).await;
+    assert!(is_gone(&rig).await.unwrap());
+    assert_eq!(rig.fake.inventory().await.unwrap(), Inventory::default());
+}
+
+#[tokio::test]
 async fn destroying_an_app_leaves_nothing_and_twice_is_once() {
     let rig = Rig::new().await;
     rig.image('1', Behaviour::default());
@@ -338,7 +355,7 @@ async fn destroying_an_app_leaves_nothing_and_twice_is_once() {
     rig.pass(40).await;
     assert!(is_gone(&rig).await.unwrap());
     assert_eq!((rig.runs().await.len(), rig.routed().len()), (0, 0));
-    assert_eq!(rig.fake.environments().await.unwrap(), []);
+    assert_eq!(rig.fake.inventory().await.unwrap(), Inventory::default());
     let mut tx = rig.store().begin().await.unwrap();
     let payload =
         panda_domain::job::JobPayload::DestroyApp { team: rig.team.id.clone(), app: rig.app.id.clone() };

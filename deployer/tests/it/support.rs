@@ -19,7 +19,7 @@ use panda_domain::app::App;
 use panda_domain::deployment::{CancelReason, DeploymentState, PhaseDeadlines, Trigger};
 use panda_domain::event::Actor;
 use panda_domain::formation::{Scale, Size};
-use panda_domain::ids::{DeploymentId, PlacementId};
+use panda_domain::ids::{DeploymentId, PlacementId, TaskId};
 use panda_domain::image::Digest;
 use panda_domain::job::{JobPayload, deployment_key};
 use panda_domain::names::ProcessName;
@@ -28,7 +28,8 @@ use panda_domain::source::Source;
 use panda_jobs::{Outcome, Reconciler, Runner};
 use panda_store::testing::TestStore;
 use panda_store::{
-    DeploymentRow, Environment, NewDeployment, NewRelease, PlacementRow, ReleaseRow, Store, StoreError, Team,
+    DeploymentRow, Environment, NewDeployment, NewRelease, NewTask, PlacementRow, ReleaseRow, Store,
+    StoreError, Team,
 };
 
 /// What dies with a server.
@@ -108,7 +109,13 @@ impl Rig {
         made.id
     }
 
-    fn new_deployment(&self, trigger: Trigger, source: Source, request: &str, env: i64) -> NewDeployment {
+    pub(crate) fn new_deployment(
+        &self,
+        trigger: Trigger,
+        source: Source,
+        request: &str,
+        env: i64,
+    ) -> NewDeployment {
         NewDeployment {
             team: self.team.id.clone(),
             placement: self.placement.clone(),
@@ -169,6 +176,24 @@ impl Rig {
         let canceled = tx.call_off(&deployment, CancelReason::Requested).await.unwrap().is_some();
         tx.commit().await.unwrap();
         canceled
+    }
+
+    /// Asks for a one-off command in what serves, as the API does.
+    pub(crate) async fn run(&self, script: &str) -> TaskId {
+        let release = self.row().await.placement.last_good_release.unwrap();
+        let mut tx = self.store().begin().await.unwrap();
+        let new = NewTask {
+            team: self.team.id.clone(),
+            placement: self.placement.clone(),
+            release,
+            command: ["sh", "-c", script].map(str::to_owned).to_vec(),
+            tty: false,
+            timeout_s: 3600,
+            actor: Self::actor(),
+        };
+        let task = tx.insert_task(&new).await.unwrap();
+        tx.commit().await.unwrap();
+        task.id
     }
 
     /// Asks to destroy the app, as the API does.
@@ -295,7 +320,7 @@ impl Rig {
     }
 }
 
-fn copy_of(release: &ReleaseRow) -> NewRelease {
+pub(crate) fn copy_of(release: &ReleaseRow) -> NewRelease {
     NewRelease {
         team: release.team.clone(),
         placement: release.placement.clone(),

@@ -41,14 +41,17 @@ pub async fn announce(platform: &Platform, principal: &Principal, listing: &str)
     let manifest = parse_listing(listing)?;
     let tree = manifest.tree_hash();
     let text = serde_json::to_string(&manifest).map_err(Error::internal)?;
+    // Until the row is committed the garbage reconciler would find a file that nobody needs.
+    let _writing = platform.blobs.writing(&tree.to_string()).await?;
     platform.blobs.put_listing(&principal.team, &tree.to_string(), text.as_bytes()).await?;
     let mut hashes: Vec<String> = manifest.files().map(|(_, _, hash)| hash.to_string()).collect();
     hashes.sort_unstable();
     hashes.dedup();
     let mut tx = platform.store.begin().await?;
-    let have = tx.have_blobs(&principal.team, &hashes).await?;
     let files = manifest.entries().len() as u64;
+    // First: from here on what the team has of it stays.
     tx.add_tree(&principal.team, &tree.to_string(), manifest.total_bytes(), files).await?;
+    let have = tx.have_blobs(&principal.team, &hashes).await?;
     tx.commit().await?;
     hashes.retain(|hash| !have.contains(hash));
     Ok(Announced { tree, missing: hashes })
@@ -79,10 +82,6 @@ fn parse_listing(listing: &str) -> Result<SourceManifest> {
 
 /// Returns an announced directory's listing once all its files were sent.
 pub async fn tree(platform: &Platform, principal: &Principal, tree: &TreeHash) -> Result<SourceManifest> {
-    let unknown = || {
-        Error::new(ErrorCode::InvalidSource, "the source isn't there, or not whole")
-            .with_hint("send it again: `panda deploy`")
-    };
     let mut tx = platform.store.read().await?;
     if !tx.has_tree(&principal.team, &tree.to_string()).await? {
         return Err(unknown());
@@ -92,6 +91,12 @@ pub async fn tree(platform: &Platform, principal: &Principal, tree: &TreeHash) -
     let hashes: Vec<String> = manifest.files().map(|(_, _, hash)| hash.to_string()).collect();
     let have = tx.have_blobs(&principal.team, &hashes).await?;
     if hashes.iter().all(|hash| have.contains(hash)) { Ok(manifest) } else { Err(unknown()) }
+}
+
+/// The answer about a directory that can't be used.
+pub fn unknown() -> Error {
+    Error::new(ErrorCode::InvalidSource, "the source isn't there, or not whole")
+        .with_hint("send it again: `panda deploy`")
 }
 
 /// Returns a file of a directory as text, `None` when it has no such file.
@@ -131,6 +136,7 @@ pub async fn receive(
             return Err(Error::new(ErrorCode::TooLarge, text));
         }
         let mut content = (&mut frames).take(size);
+        let _writing = platform.blobs.writing(&hash.to_string()).await?;
         let received = platform.blobs.put_stream(&hash.to_string(), size, &mut content).await?;
         if received != size {
             return Err(cut());

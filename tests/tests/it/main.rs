@@ -7,6 +7,7 @@ mod command_line;
 mod directories;
 mod engine;
 mod faults;
+mod garbage;
 mod hostile;
 mod house;
 mod kills;

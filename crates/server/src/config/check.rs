@@ -4,6 +4,9 @@ use std::net::Ipv4Addr;
 
 use super::Config;
 
+/// Between an upload's begin and its deploy an hour may pass on a slow line.
+const LEAST_UPLOAD_GRACE_S: u32 = 3600;
+
 /// Something that is wrong with the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Finding {
@@ -72,6 +75,15 @@ pub(crate) fn check(config: &Config) -> Vec<Finding> {
             "1 to 64",
         );
     }
+    let garbage = &config.garbage;
+    if garbage.keep_releases == 0 || garbage.every_s == 0 {
+        let text = format!("{} releases, every {} s", garbage.keep_releases, garbage.every_s);
+        say("garbage", true, text, "keep at least one release, and look at most once a second");
+    }
+    if garbage.upload_grace_s < LEAST_UPLOAD_GRACE_S {
+        let text = format!("{} s is shorter than an upload may take", garbage.upload_grace_s);
+        say("garbage.upload_grace_s", false, text, "use 3600 or more: a deploy may come late");
+    }
     if !matches!(config.log.format.as_str(), "text" | "json") {
         say("log.format", true, format!("`{}` is no format", config.log.format), "use `text` or `json`");
     }
@@ -117,8 +129,17 @@ mod tests {
         config.public_url = "http://x".into();
         config.runtime.subnets = "8.8.8.0/24".into();
         config.database.url = "mysql://x".into();
+        config.garbage.upload_grace_s = 60;
         let found: Vec<_> = check(&config).into_iter().map(|f| (f.setting, f.fatal)).collect();
-        assert_eq!(found, vec![("public_url", true), ("runtime.subnets", true), ("database.url", true)]);
+        assert_eq!(
+            found,
+            vec![
+                ("public_url", true),
+                ("runtime.subnets", true),
+                ("database.url", true),
+                ("garbage.upload_grace_s", false),
+            ]
+        );
     }
 
     #[test]

@@ -31,8 +31,7 @@ pub(super) async fn dump(folders: &[BackupFolder], out: &mut Writer) -> Result<u
                 let kind = entry.file_type().await.map_err(|e| StoreError::file("read", entry.path(), e))?;
                 if kind.is_dir() {
                     open.push(entry.path());
-                } else if kind.is_file() {
-                    dump_file(folder, &entry.path(), out).await?;
+                } else if kind.is_file() && dump_file(folder, &entry.path(), out).await? {
                     files += 1;
                 }
             }
@@ -41,20 +40,24 @@ pub(super) async fn dump(folders: &[BackupFolder], out: &mut Writer) -> Result<u
     Ok(files)
 }
 
-async fn dump_file(folder: &BackupFolder, path: &Path, out: &mut Writer) -> Result<()> {
+/// Writes one file. Returns false if it is gone: the garbage reconciler took it, which only takes what nothing needs.
+async fn dump_file(folder: &BackupFolder, path: &Path, out: &mut Writer) -> Result<bool> {
     let failed = |e| StoreError::file("read", path, e);
     let relative = path.strip_prefix(&folder.path).expect("entries lie in their folder");
     let Some(relative) = relative.to_str() else {
         let error = std::io::Error::new(std::io::ErrorKind::InvalidData, "its name is no UTF-8");
         return Err(failed(error));
     };
+    let mut file = match File::open(path).await {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        opened => opened.map_err(failed)?,
+    };
     out.line(&Line::File(folder.name.clone(), relative.to_owned())).await?;
-    let mut file = File::open(path).await.map_err(failed)?;
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
         let n = file.read(&mut chunk).await.map_err(failed)?;
         if n == 0 {
-            return Ok(());
+            return Ok(true);
         }
         out.line(&Line::Data(STANDARD.encode(&chunk[..n]))).await?;
     }

@@ -40,6 +40,7 @@ pub(crate) const TABLES: &[&str] = &[
     "deployment_progress",
     "domains",
     "certificates",
+    "doomed_images",
     "tasks",
     "events",
     "jobs",

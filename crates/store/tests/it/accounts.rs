@@ -135,7 +135,7 @@ async fn a_session_ends_with_its_time_its_membership_or_its_person() {
         test.clock.advance(HOUR);
         assert_eq!(tx.session_principal("s1").await.unwrap(), None);
         assert_eq!(tx.sessions_of(&world.user.id).await.unwrap(), []);
-        assert_eq!(tx.delete_expired().await.unwrap(), 1);
+        assert_eq!(tx.delete_expired(10).await.unwrap(), 1);
     })
     .await;
 }

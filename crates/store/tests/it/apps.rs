@@ -7,7 +7,7 @@ use panda_domain::formation::{Formation, Scale, Size};
 use panda_domain::route::CertificateState;
 use panda_domain::secret::Secret;
 use panda_store::{
-    Backend, CertificateRow, Cursor, NewDomain, NewEvent, NewTask, PlacedRow, StoreError, TaskState,
+    Backend, CertificateRow, Cursor, NewDomain, NewEvent, NewTask, PlacedRow, StoreError, TaskState, Tx,
 };
 use serde_json::json;
 
@@ -150,7 +150,7 @@ async fn the_routing_mark_moves_with_what_routes_are_made_from_alone() {
         let world = world(&test.store, "acme").await;
         let before = test.store.routing_mark();
         let mut tx = begin(test).await;
-        tx.delete_expired().await.unwrap();
+        tx.delete_expired(10).await.unwrap();
         tx.wake();
         tx.commit().await.unwrap();
         let mut tx = begin(test).await;
@@ -265,6 +265,19 @@ async fn a_certificate_comes_back_with_its_key() {
         assert_eq!(tx.certificate("www.example.com").await.unwrap().as_ref(), Some(&issued));
         assert_eq!(tx.due_certificates(now).await.unwrap(), []);
         assert_eq!(tx.all_certificates().await.unwrap(), [issued]);
+        let routed = ["www.example.com".to_owned()];
+        let forget = async |tx: &mut Tx, routed: &[String]| {
+            let before = test.clock.now() - Duration::from_mins(1);
+            tx.delete_unrouted_certificates(routed, before, 10).await.unwrap()
+        };
+        assert!(forget(&mut tx, &[]).await.is_empty(), "it is dated first");
+        test.clock.advance(Duration::from_secs(59));
+        assert!(forget(&mut tx, &routed).await.is_empty());
+        test.clock.advance(Duration::from_secs(59));
+        assert!(forget(&mut tx, &[]).await.is_empty(), "a route led there meanwhile");
+        test.clock.advance(Duration::from_mins(1));
+        assert_eq!(forget(&mut tx, &[]).await, routed);
+        tx.ensure_certificate("www.example.com").await.unwrap();
         assert!(tx.delete_certificate("www.example.com").await.unwrap());
         assert!(!tx.delete_certificate("www.example.com").await.unwrap());
     })
@@ -295,6 +308,13 @@ async fn a_task_ends_once() {
         assert_eq!(tx.tasks(&world.team.id, &world.placement, &Cursor::default()).await.unwrap(), [ended]);
         assert_eq!(tx.task(&test.store.ids().next(), &world.placement, &task.id).await.unwrap(), None);
         assert_eq!(tx.running_tasks().await.unwrap(), []);
+        let now = test.clock.now();
+        let unknown = test.store.ids().next();
+        let asked = [task.id.clone(), unknown];
+        assert_eq!(tx.known_tasks(&asked, now).await.unwrap(), [task.id.clone()].into());
+        assert_eq!(tx.delete_ended_tasks(now, 10).await.unwrap(), 0);
+        assert_eq!(tx.delete_ended_tasks(now + Duration::from_secs(1), 10).await.unwrap(), 1);
+        assert!(tx.known_tasks(&asked, now).await.unwrap().is_empty());
     })
     .await;
 }

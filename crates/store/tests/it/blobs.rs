@@ -25,21 +25,73 @@ async fn each_team_has_only_what_it_uploaded() {
         assert!(tx.has_tree(&ours.team.id, "sha256:t").await.unwrap());
         assert!(!tx.has_tree(&theirs.team.id, "sha256:t").await.unwrap());
 
-        test.clock.advance(Duration::from_secs(10));
-        let later = test.clock.now();
-        assert_eq!(tx.unused_blobs(later).await.unwrap().len(), 1);
-        assert_eq!(tx.unused_trees(later).await.unwrap().len(), 1);
-        tx.touch_blobs(&ours.team.id, &asked).await.unwrap();
-        tx.touch_tree(&ours.team.id, "sha256:t").await.unwrap();
-        assert_eq!(tx.unused_blobs(later).await.unwrap(), []);
-        assert_eq!(tx.unused_trees(later).await.unwrap(), []);
-
         tx.add_blob(&theirs.team.id, &a, 5).await.unwrap();
-        assert!(!tx.delete_blob(&ours.team.id, &a).await.unwrap());
-        assert!(tx.delete_blob(&theirs.team.id, &a).await.unwrap());
-        assert!(tx.delete_tree(&ours.team.id, "sha256:t").await.unwrap());
+        assert_eq!(tx.known_blobs(&asked).await.unwrap(), [a.clone()].into());
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_was_used_lately_or_is_needed_is_not_forgotten() {
+    on_each(async |test| {
+        let team = world(&test.store, "acme").await.team.id;
+        let mut tx = begin(test).await;
+        for tree in ["sha256:a", "sha256:b", "sha256:c"] {
+            tx.add_tree(&team, tree, 10, 2).await.unwrap();
+        }
+        test.clock.advance(Duration::from_secs(10));
+        let later = test.clock.now();
+        assert!(tx.touch_tree(&team, "sha256:b").await.unwrap());
+        assert!(!tx.touch_tree(&team, "sha256:x").await.unwrap());
+        let needed = [(team.clone(), "sha256:c".to_owned())].into();
+        let unused = tx.unused_trees(later, &needed, 10).await.unwrap();
+        assert_eq!(unused.iter().map(|row| row.tree.as_str()).collect::<Vec<_>>(), ["sha256:a"]);
+        assert!(!tx.delete_tree(&team, "sha256:b", later).await.unwrap());
+        assert!(tx.delete_tree(&team, "sha256:a", later).await.unwrap());
+        assert!(!tx.has_tree(&team, "sha256:a").await.unwrap());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn contents_are_forgotten_only_when_no_new_directory_may_have_them() {
+    on_each(async |test| {
+        let team = world(&test.store, "acme").await.team.id;
+        let hashes: Vec<String> = ["a", "b", "c"].map(|digit| digit.repeat(64)).into();
+        let mut tx = begin(test).await;
+        for hash in &hashes {
+            tx.add_blob(&team, hash, 5).await.unwrap();
+        }
+        test.clock.advance(Duration::from_secs(10));
+        let later = test.clock.now();
+        let page = tx.unused_blobs(&team, later, &hashes[0], 1).await.unwrap();
+        assert_eq!(page.iter().map(|row| &row.sha256).collect::<Vec<_>>(), [&hashes[1]]);
+
+        let seen = tx.trees_of(&team).await.unwrap();
+        tx.add_tree(&team, "sha256:t", 10, 2).await.unwrap();
+        assert_eq!(tx.delete_blobs(&team, &hashes, &seen, later).await.unwrap(), 0);
+        let seen = tx.trees_of(&team).await.unwrap();
+        tx.add_blob(&team, &hashes[2], 5).await.unwrap();
+        assert_eq!(tx.delete_blobs(&team, &hashes, &seen, later).await.unwrap(), 2);
+        assert_eq!(tx.known_blobs(&hashes).await.unwrap(), [hashes[2].clone()].into());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nobody_tidies_where_somebody_writes() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let blobs = BlobDir::open(folder.path()).await.unwrap();
+    blobs.put_stream(HELLO, 100, &b"hello"[..]).await.unwrap();
+    let shard = blobs.shard_of(HELLO).unwrap();
+    assert_eq!(shard, 0x2c);
+    let writing = blobs.clone().writing(HELLO).await.unwrap();
+    assert!(blobs.lock_shard(shard).is_none(), "clones share the locks");
+    assert!(blobs.lock_shard(shard + 1).is_some());
+    drop(writing);
+    let locked = blobs.lock_shard(shard).unwrap();
+    assert_eq!(blobs.contents(&locked).await.unwrap(), [HELLO]);
+    assert!(blobs.lock_shard(256).is_none());
 }
 
 #[tokio::test]

@@ -154,6 +154,11 @@ async fn a_deployment_moves_once_from_each_state_and_its_way_is_kept() {
         assert_eq!(states, ["queued", "releasing", "rolling", "live", "-"]);
         let rest = tx.progress_after(&live.id, way[3].id, 100).await.unwrap();
         assert_eq!((rest.len(), &rest[0].body), (1, &json!({ "line": "hello\0" })));
+        let now = test.clock.now();
+        assert_eq!(tx.delete_old_progress(now, 100).await.unwrap(), 0);
+        let later = now + Duration::from_secs(1);
+        assert_eq!(tx.delete_old_progress(later, 3).await.unwrap(), 3);
+        assert_eq!(tx.delete_old_progress(later, 3).await.unwrap(), 2);
     })
     .await;
 }

@@ -150,7 +150,7 @@ async fn a_job_is_put_back_let_go_or_canceled() {
         let mut tx = begin(test).await;
         assert!(tx.finish_job(&fourth, &JobEnd::Canceled).await.unwrap());
         assert_eq!(tx.next_job_at().await.unwrap(), None);
-        assert_eq!(tx.delete_ended_jobs(test.clock.now() + LEASE).await.unwrap(), 1);
+        assert_eq!(tx.delete_ended_jobs(test.clock.now() + LEASE, 10).await.unwrap(), 1);
     })
     .await;
 }

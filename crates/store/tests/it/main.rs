@@ -8,6 +8,7 @@ mod blobs;
 mod deploys;
 mod env;
 mod jobs;
+mod kept;
 mod keys;
 mod rollouts;
 mod sqlite;

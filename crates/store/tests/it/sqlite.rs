@@ -187,7 +187,7 @@ async fn an_older_program_refuses_a_newer_schema_unless_that_lets_it_in() {
         test.store.migrate().await.unwrap();
         test.tamper("update settings set value = '999' where key = 'schema_compatible_from'").await;
         let refused = test.store.migrate().await.unwrap_err();
-        assert!(matches!(refused, StoreError::NewerSchema { found: 999, known: 1 }), "{refused}");
+        assert!(matches!(refused, StoreError::NewerSchema { found: 999, .. }), "{refused}");
     }
 }
 

@@ -85,7 +85,7 @@ pub async fn an_environment_with_workloads_is_not_removed(
     harness.serve(&spec).await?;
     let outcome = harness.runtime.remove_environment(&place.key).await;
     ensure!(matches!(outcome, Err(RuntimeError::Conflict { .. })), "{outcome:?}");
-    ensure!(harness.runtime.environments().await?.contains(&place.key));
+    ensure!(harness.runtime.inventory().await?.environments.contains(&place.key));
     Ok(())
 }
 
@@ -139,9 +139,35 @@ pub async fn workloads_that_nobody_wants_any_more_are_observed(
     let orphan = harness.spec(place, App::Web, 1);
     harness.serve(&orphan).await?;
     harness.runtime = (harness.reconnect)().await?;
-    ensure!(harness.runtime.environments().await?.contains(&place.key));
+    ensure!(harness.runtime.inventory().await?.environments.contains(&place.key));
     let found = harness.observed(&orphan.key).await?.context("the orphan is observed")?;
     ensure!(found.key == orphan.key);
+    Ok(())
+}
+
+/// Workloads and tasks are listed without knowing where to look, until they are gone.
+pub async fn everything_that_is_held_is_in_the_inventory(harness: &mut Harness, place: &Place) -> Result<()> {
+    let (spec, task) = (harness.spec(place, App::Web, 1), harness.task(place, "exit 0"));
+    let before = harness.runtime.inventory().await?;
+    ensure!(!before.workloads.contains(&spec.key) && !before.tasks.contains_key(&task.key), "{before:?}");
+    harness.serve(&spec).await?;
+    harness.runtime.start_task(&task).await?;
+    harness.runtime = (harness.reconnect)().await?;
+    let held = harness.runtime.inventory().await?;
+    ensure!(held.environments.contains(&place.key) && held.workloads.contains(&spec.key), "{held:?}");
+    ensure!(held.tasks.get(&task.key) == Some(&place.placement), "{held:?}");
+
+    harness.runtime.remove_task(&task.key).await?;
+    harness
+        .until("the workload is gone", || async {
+            let gone = harness.runtime.remove_workload(&spec.key, &spec.shutdown).await?;
+            Ok((gone == Progress::Converged).then_some(()))
+        })
+        .await?;
+    harness.runtime.remove_environment(&place.key).await?;
+    let after = harness.runtime.inventory().await?;
+    ensure!(!after.environments.contains(&place.key), "{after:?}");
+    ensure!(!after.workloads.contains(&spec.key) && !after.tasks.contains_key(&task.key), "{after:?}");
     Ok(())
 }
 

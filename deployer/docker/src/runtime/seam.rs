@@ -1,15 +1,19 @@
 //! The traits of the seam; each method says in a line who does the work.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
+use jiff::Timestamp;
 use panda_deployer::runtime::{
     Capabilities, Check, EnvironmentKey, EnvironmentSpec, ExecRequest, ExecSession, ExecSize, Inspect,
-    LogChunk, LogQuery, ObservedRoutes, ObservedWorkload, Progress, PullImage, ResolvedImage, RouteTable,
-    Routes, RuntimeEvent, RuntimeResult, TaskKey, TaskSpec, TaskStatus, Tasks, Usage, WorkloadKey,
-    WorkloadSpec, Workloads,
+    Inventory, LogChunk, LogQuery, ObservedRoutes, ObservedWorkload, Progress, PullImage, ResolvedImage,
+    RouteTable, Routes, RuntimeEvent, RuntimeResult, TaskKey, TaskSpec, TaskStatus, Tasks, Usage,
+    WorkloadKey, WorkloadSpec, Workloads,
 };
 use panda_domain::ids::{InstanceId, PlacementId};
+use panda_domain::image::Digest;
 use panda_domain::release::Shutdown;
 use panda_domain::secret::Secret;
 use tokio_stream::wrappers::BroadcastStream;
@@ -42,9 +46,12 @@ impl Workloads for DockerRuntime {
         self.driver.observe(key).await
     }
 
-    async fn environments(&self) -> RuntimeResult<Vec<EnvironmentKey>> {
-        let ours = environments::ours(&self.driver.engine, &self.driver.host.installation).await?;
-        Ok(ours.into_iter().map(|(key, _)| key).collect())
+    async fn inventory(&self) -> RuntimeResult<Inventory> {
+        self.driver.inventory().await
+    }
+
+    async fn remove_old_images(&self, keep: &HashSet<Digest>, unused_since: Timestamp) -> RuntimeResult<u64> {
+        self.driver.remove_old_images(keep, unused_since).await
     }
 
     async fn ensure_image(&self, image: &PullImage) -> RuntimeResult<()> {
@@ -56,7 +63,7 @@ impl Workloads for DockerRuntime {
         reference: &str,
         login: Option<(&str, &Secret)>,
     ) -> RuntimeResult<ResolvedImage> {
-        images::resolve(&self.driver.engine, self.driver.pull_timeout, reference, login).await
+        images::resolve(&self.driver, reference, login).await
     }
 
     fn watch(&self) -> BoxStream<'static, RuntimeEvent> {

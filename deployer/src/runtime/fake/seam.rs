@@ -1,9 +1,13 @@
 //! The seam's traits on the fake's state.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
+use jiff::Timestamp;
 use panda_domain::ids::{InstanceId, PlacementId};
+use panda_domain::image::Digest;
 use panda_domain::release::Shutdown;
 use panda_domain::secret::Secret;
 use tokio::sync::broadcast::error::RecvError;
@@ -15,9 +19,9 @@ use super::command::Script;
 use super::state::Workload;
 use crate::runtime::{
     Capabilities, Check, CheckState, EnvironmentKey, EnvironmentSpec, ExecRequest, ExecSession, ExecSize,
-    ImageUser, Inspect, LogChunk, LogQuery, LogStream, LogTarget, ObservedRoutes, ObservedWorkload, Progress,
-    PullImage, ResolvedImage, RouteTable, Routes, RuntimeError, RuntimeEvent, RuntimeResult, TaskKey,
-    TaskSpec, TaskStatus, Tasks, Usage, WorkloadKey, WorkloadSpec, Workloads,
+    ImageUser, Inspect, Inventory, LogChunk, LogQuery, LogStream, LogTarget, ObservedRoutes,
+    ObservedWorkload, Progress, PullImage, ResolvedImage, RouteTable, Routes, RuntimeError, RuntimeEvent,
+    RuntimeResult, TaskKey, TaskSpec, TaskStatus, Tasks, Usage, WorkloadKey, WorkloadSpec, Workloads,
 };
 
 #[async_trait]
@@ -50,6 +54,7 @@ impl Workloads for FakeRuntime {
         }
         let behaviour = state.behaviours.get(&spec.image.digest).cloned().unwrap_or_default();
         pullable(&spec.image, behaviour.pull)?;
+        state.pulled(&spec.image.digest);
         if behaviour.root && spec.user == ImageUser::ForeignRestricted {
             let reason = "the image runs as root, which this team refuses".to_owned();
             return Err(RuntimeError::Rejected { doing: doing(), reason });
@@ -112,12 +117,17 @@ impl Workloads for FakeRuntime {
             .collect())
     }
 
-    async fn environments(&self) -> RuntimeResult<Vec<EnvironmentKey>> {
-        Ok(self.called("environments")?.environments.keys().cloned().collect())
+    async fn inventory(&self) -> RuntimeResult<Inventory> {
+        Ok(self.called("inventory")?.inventory())
+    }
+
+    async fn remove_old_images(&self, keep: &HashSet<Digest>, unused_since: Timestamp) -> RuntimeResult<u64> {
+        Ok(self.called("remove_old_images")?.remove_old_images(keep, unused_since))
     }
 
     async fn ensure_image(&self, image: &PullImage) -> RuntimeResult<()> {
-        let state = self.called("ensure_image")?;
+        let mut state = self.called("ensure_image")?;
+        state.pulled(&image.digest);
         pullable(image, state.behaviours.get(&image.digest).and_then(|behaviour| behaviour.pull))
     }
 
@@ -126,7 +136,7 @@ impl Workloads for FakeRuntime {
         reference: &str,
         _login: Option<(&str, &Secret)>,
     ) -> RuntimeResult<ResolvedImage> {
-        let state = self.called("resolve_image")?;
+        let mut state = self.called("resolve_image")?;
         let doing = || format!("pull image `{reference}`");
         let known = state.references.get(reference).cloned().ok_or_else(|| RuntimeError::Rejected {
             doing: doing(),
@@ -137,6 +147,7 @@ impl Workloads for FakeRuntime {
             let source = Some("connection refused".into());
             return Err(RuntimeError::Unavailable { doing: doing(), source });
         }
+        state.pulled(&known.digest);
         Ok(known)
     }
 

@@ -1,6 +1,6 @@
 //! What the fake holds, and how time changes it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,8 +15,8 @@ use super::after;
 use super::behaviour::{Behaviour, Ingress};
 use super::command::Script;
 use crate::runtime::{
-    EnvironmentKey, LogChunk, LogStream, ObservedInstance, ObservedRoutes, ResolvedImage, RouteTable,
-    RouteTarget, TaskKey, TaskSpec, TaskStatus, WorkloadKey, WorkloadSpec,
+    EnvironmentKey, Inventory, LogChunk, LogStream, ObservedInstance, ObservedRoutes, ResolvedImage,
+    RouteTable, RouteTarget, TaskKey, TaskSpec, TaskStatus, WorkloadKey, WorkloadSpec,
 };
 
 /// The longest wait between two starts.
@@ -35,6 +35,8 @@ pub(super) struct State {
     pub(super) environments: BTreeMap<EnvironmentKey, EnvironmentName>,
     pub(super) workloads: BTreeMap<WorkloadKey, Workload>,
     pub(super) tasks: BTreeMap<TaskKey, Task>,
+    /// Images that were pulled, and when each was last asked for.
+    pub(super) images: HashMap<Digest, Timestamp>,
     pub(super) table: RouteTable,
     /// What was routed when the table was last ensured.
     pub(super) routed: Option<ObservedRoutes>,
@@ -144,6 +146,30 @@ impl State {
             started: now,
             ended: None,
         });
+    }
+
+    pub(super) fn inventory(&self) -> Inventory {
+        let running = self.workloads.iter().filter(|(_, w)| !w.instances.is_empty());
+        Inventory {
+            environments: self.environments.keys().cloned().collect(),
+            workloads: running.map(|(key, _)| key.clone()).collect(),
+            tasks: self.tasks.iter().map(|(key, t)| (key.clone(), t.spec.placement.clone())).collect(),
+        }
+    }
+
+    pub(super) fn pulled(&mut self, image: &Digest) {
+        self.images.insert(image.clone(), self.settled);
+    }
+
+    pub(super) fn remove_old_images(&mut self, keep: &HashSet<Digest>, unused_since: Timestamp) -> u64 {
+        let before = self.images.len();
+        let (workloads, tasks) = (&self.workloads, &self.tasks);
+        self.images.retain(|image, used| {
+            let runs = workloads.values().any(|w| w.spec.image.digest == *image)
+                || tasks.values().any(|t| t.spec.image.digest == *image);
+            runs || keep.contains(image) || *used >= unused_since
+        });
+        (before - self.images.len()) as u64
     }
 
     pub(super) fn task_lines(&self, key: &TaskKey) -> Vec<String> {

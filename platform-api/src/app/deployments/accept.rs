@@ -111,6 +111,12 @@ pub async fn deploy(
         tx.commit().await?;
         return Ok(Accepted { row, deployment: None, notices: Vec::new() });
     }
+    // In this transaction: whoever was told that it is accepted needs the source to be there still.
+    if let Source::Upload { tree, .. } = &source
+        && !tx.touch_tree(&principal.team, tree).await?
+    {
+        return Err(uploads::unknown());
+    }
     overtake_unbuilt(&mut tx, &row).await?;
     let deployment = tx
         .insert_deployment(&NewDeployment {
