@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bollard::auth::DockerCredentials;
 use bollard::models::ImageInspect;
-use bollard::query_parameters::CreateImageOptions;
+use bollard::query_parameters::{CreateImageOptions, ListImagesOptions};
 use futures_util::TryStreamExt;
 use panda_deployer::runtime::{PullImage, ResolvedImage, RuntimeError, RuntimeResult};
 use panda_domain::ids::PlacementId;
@@ -118,13 +118,12 @@ pub(crate) async fn resolve(
     login: Option<(&str, &Secret)>,
 ) -> RuntimeResult<ResolvedImage> {
     let engine = &driver.engine;
-    let known = inspect(engine, reference).await?.is_some();
+    let before = names(engine).await?;
     // Pulling is the only way to learn ports and user from the engine, and what is resolved is about to be run.
     pull(engine, driver.pull_timeout, reference, login).await?;
     let image = inspect(engine, reference)
         .await?
         .ok_or_else(|| RuntimeError::NotFound { what: format!("image `{reference}`") })?;
-    let names = brought(&image, reference, known && !driver.pulled.look(|pulled| pulled.has(reference)));
     let repository = repository(reference);
     let mut digests = image.repo_digests.iter().flatten();
     let digest = digests.find_map(|d| {
@@ -135,6 +134,8 @@ pub(crate) async fn resolve(
         doing: format!("resolve image `{reference}`"),
         reason: "the engine knows no digest of it".to_owned(),
     })?;
+    let is_ours = |name: &str| driver.pulled.look(|pulled| pulled.has(name));
+    let names = brought(&image, repository, |name| !before.contains(name) || is_ours(name));
     pulled::note(&driver.pulled, names, digest.clone(), driver.clock.now_ms()).await?;
     let config = image.config.unwrap_or_default();
     let mut exposed: Vec<u16> = config.exposed_ports.iter().flatten().filter_map(|p| tcp_port(p)).collect();
@@ -142,19 +143,17 @@ pub(crate) async fn resolve(
     Ok(ResolvedImage { digest, exposed, user: config.user.unwrap_or_default() })
 }
 
-/// Returns the names that pulling `reference` brought: none when somebody else's image had that name, and the one by digest
-/// only when the image has no other tag, by which somebody else may have got it.
-fn brought(image: &ImageInspect, reference: &str, others: bool) -> Vec<String> {
-    if others {
-        return Vec::new();
-    }
-    let tags: Vec<&String> = image.repo_tags.iter().flatten().collect();
-    let digests = image.repo_digests.iter().flatten().filter(|_| tags.len() <= 1);
-    let mut names: Vec<String> = digests.cloned().collect();
-    if !reference.contains('@') {
-        names.push(reference.to_owned());
-    }
-    names
+/// Returns every name that the engine has for an image.
+async fn names(engine: &Engine) -> RuntimeResult<HashSet<String>> {
+    let options = ListImagesOptions::default();
+    let images = engine.call("list images", engine.docker.list_images(Some(options))).await?;
+    Ok(images.into_iter().flat_map(|image| image.repo_tags.into_iter().chain(image.repo_digests)).collect())
+}
+
+/// Returns an image's names in the repository that it was pulled from, as far as they are new.
+fn brought(image: &ImageInspect, from: &str, is_new: impl Fn(&str) -> bool) -> Vec<String> {
+    let names = image.repo_tags.iter().chain(&image.repo_digests).flatten();
+    names.filter(|name| names_match(repository(name), from) && is_new(name)).cloned().collect()
 }
 
 /// Returns what the engine knows about an image, `None` when it doesn't have it.
@@ -271,16 +270,17 @@ mod tests {
     }
 
     #[test]
-    fn only_names_that_a_pull_brought_are_ours() {
-        let image = |tags: &[&str]| ImageInspect {
-            repo_tags: Some(tags.iter().map(|&tag| tag.to_owned()).collect()),
-            repo_digests: Some(vec!["a@sha256:1".to_owned()]),
+    fn only_new_names_in_the_repository_that_was_pulled_from_are_ours() {
+        let texts = |texts: &[&str]| Some(texts.iter().map(|&text| text.to_owned()).collect());
+        let image = ImageInspect {
+            repo_tags: texts(&["node:22", "node:lts", "mine:1"]),
+            repo_digests: texts(&["node@sha256:1", "mirror.example/node@sha256:1"]),
             ..ImageInspect::default()
         };
-        assert_eq!(brought(&image(&["a:1"]), "a:1", false), ["a@sha256:1", "a:1"]);
-        assert_eq!(brought(&image(&["a:1", "mine:1"]), "a:1", false), ["a:1"]);
-        assert!(brought(&image(&["a:1"]), "a:1", true).is_empty());
-        assert_eq!(brought(&image(&[]), "a@sha256:1", false), ["a@sha256:1"]);
+        let all = brought(&image, "docker.io/library/node", |_| true);
+        assert_eq!(all, ["node:22", "node:lts", "node@sha256:1"]);
+        let known = ["node:lts", "node@sha256:1"];
+        assert_eq!(brought(&image, "node", |name| !known.contains(&name)), ["node:22"]);
     }
 
     #[test]

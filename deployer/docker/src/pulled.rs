@@ -12,11 +12,12 @@ use panda_domain::image::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::Engine;
+use crate::images;
 use crate::runtime::Driver;
 use crate::state_file::Kept;
 
-/// Names that one call tries at most.
-const AT_ONCE: usize = 50;
+/// Names that one call removes at most.
+const AT_ONCE: u64 = 20;
 /// How often the time of the last use is written.
 const USE_STEP_MS: i64 = 10 * 60 * 1000;
 
@@ -84,31 +85,43 @@ pub(crate) async fn used(pulled: &Kept<Pulled>, name: &str, now_ms: i64) -> Runt
 }
 
 impl Driver {
-    /// Removes names that came by our pulls. The engine refuses to drop an image that a container has, running or not; those
-    /// are tried again another time.
+    /// Removes names that came by our pulls, but none of an image that any container has, running or not. The engine itself
+    /// would only refuse to take the last one.
     pub(crate) async fn remove_old_images(
         &self,
         keep: &HashSet<Digest>,
         unused_since: Timestamp,
     ) -> RuntimeResult<u64> {
         let old = self.pulled.look(|pulled| pulled.old(keep, unused_since.as_millisecond()));
+        if old.is_empty() {
+            return Ok(0);
+        }
+        let containers = self.list(Vec::new()).await?;
+        let used: HashSet<String> = containers.into_iter().filter_map(|summary| summary.image_id).collect();
         let mut removed = 0;
-        for name in old.into_iter().take(AT_ONCE) {
-            if remove(&self.engine, &name).await? {
-                removed += 1;
-                self.pulled
-                    .change(move |pulled| {
-                        pulled.0.remove(&name);
-                        Ok(())
-                    })
-                    .await?;
+        for name in old {
+            let image = images::inspect(&self.engine, &name).await?;
+            let id = image.and_then(|image| image.id);
+            let runs = id.as_ref().is_some_and(|id| used.contains(id));
+            if runs || (id.is_some() && !remove(&self.engine, &name).await?) {
+                continue;
+            }
+            removed += u64::from(id.is_some());
+            self.pulled
+                .change(move |pulled| {
+                    pulled.0.remove(&name);
+                    Ok(())
+                })
+                .await?;
+            if removed >= AT_ONCE {
+                break;
             }
         }
         Ok(removed)
     }
 }
 
-/// Takes a name away, and with its last name the image. Returns false while a container has it.
+/// Takes a name away, and with its last name the image. Returns false if a container took the image meanwhile.
 async fn remove(engine: &Engine, name: &str) -> RuntimeResult<bool> {
     let options = RemoveImageOptions { force: false, noprune: false, ..RemoveImageOptions::default() };
     let call = engine.docker.remove_image(name, Some(options), None);

@@ -129,8 +129,14 @@ impl Garbage {
                 return Ok(tally);
             }
             let mut tx = self.store.begin().await?;
-            tally.count("uploaded files", tx.delete_blobs(team, &unneeded, &trees, before).await?);
+            let forgotten = tx.delete_blobs(team, &unneeded, &trees, before).await?;
             tx.commit().await?;
+            tally.count("uploaded files", forgotten);
+            if forgotten == 0 {
+                // A directory came meanwhile: what it needs has to be read first.
+                tally.more = true;
+                return Ok(tally);
+            }
         }
     }
 

@@ -14,3 +14,4 @@ mod routes;
 mod scale;
 mod sessions;
 mod tokens;
+mod uploads;
