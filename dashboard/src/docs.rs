@@ -1,4 +1,4 @@
-//! The API's document for people, and a page for each error code.
+//! The API's document for people, and a page for each error code: those of the API, and those of builds and deployments.
 
 use askama::Template;
 use axum::Router;
@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
 use panda_api_types::ErrorCode;
+use panda_domain::failure::{Explained, FailureCode};
 use panda_platform_api::Error;
 use panda_platform_api::http::Shared;
 
@@ -40,10 +41,13 @@ struct Entry {
 #[template(path = "errors.html")]
 struct ErrorsPage {
     entries: Vec<Entry>,
+    failures: Vec<FailurePage>,
 }
 
 async fn errors() -> Response {
-    html(StatusCode::OK, &ErrorsPage { entries: ErrorCode::ALL.iter().copied().map(entry).collect() })
+    let entries = ErrorCode::ALL.iter().copied().map(entry).collect();
+    let failures = FailureCode::ALL.iter().copied().map(failure).collect();
+    html(StatusCode::OK, &ErrorsPage { entries, failures })
 }
 
 #[derive(Template)]
@@ -52,10 +56,24 @@ struct ErrorCodePage {
     entry: Entry,
 }
 
+#[derive(Template)]
+#[template(path = "failure_code.html")]
+struct FailurePage {
+    word: &'static str,
+    explained: Explained,
+}
+
 async fn error(Path(word): Path<String>) -> Result<Response, PageError> {
+    if let Some(code) = FailureCode::ALL.iter().find(|code| code.word().eq_ignore_ascii_case(&word)) {
+        return Ok(html(StatusCode::OK, &failure(*code)));
+    }
     let code = ErrorCode::ALL.iter().copied().find(|code| code.word() == word);
     let code = code.ok_or_else(|| Error::not_found("page"))?;
     Ok(html(StatusCode::OK, &ErrorCodePage { entry: entry(code) }))
+}
+
+fn failure(code: FailureCode) -> FailurePage {
+    FailurePage { word: code.word(), explained: code.explained() }
 }
 
 fn entry(code: ErrorCode) -> Entry {

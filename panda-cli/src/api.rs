@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use crate::error::{CliError, Result};
-use crate::target::{Server, is_loopback};
+use crate::target::{Server, is_loopback, said};
 
 /// How long one exchange may take, streams and uploads apart.
 const EXCHANGE: Duration = Duration::from_mins(1);
@@ -101,6 +101,15 @@ impl Api {
         Ok(Self { http, server: Server { url, token: None, ca: None } })
     }
 
+    /// Returns the address of one of the server's pages.
+    pub(crate) fn page<'a>(&self, path: impl IntoIterator<Item = &'a str>) -> String {
+        let mut url = self.server.url.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        url.to_string()
+    }
+
     /// Starts a request.
     pub(crate) fn request(&self, method: Method, ask: &Ask) -> RequestBuilder {
         let request = self.http.request(method, ask.url(&self.server.url));
@@ -176,6 +185,22 @@ impl Api {
         })
     }
 
+    fn not_signed_in(&self, error: CliError) -> CliError {
+        let url = &self.server.url;
+        if self.server.token.is_none() {
+            return error
+                .detail_instead(format!("you aren't signed in to `{url}`"))
+                .hint_instead(format!("run `panda login --server {url}`"));
+        }
+        let error = error.detail_instead(format!("`{url}` refuses the login: it has ended or was revoked"));
+        error.hint_instead(if said("PANDA_TOKEN").is_some() {
+            "run `panda login` and unset PANDA_TOKEN, or give it a new token (`panda tokens create`)"
+                .to_owned()
+        } else {
+            format!("run `panda login --server {url}`")
+        })
+    }
+
     async fn problem(&self, response: Response) -> CliError {
         let status = response.status();
         let retry_after =
@@ -184,7 +209,7 @@ impl Api {
         if let Ok(problem) = serde_json::from_slice::<Problem>(&body) {
             let error = CliError::from(problem);
             return match error.code() {
-                Some(ErrorCode::Unauthenticated) => error.hint("run `panda login`"),
+                Some(ErrorCode::Unauthenticated) => self.not_signed_in(error),
                 Some(ErrorCode::Unclaimed) => error.hint(format!("claim it at {}", self.server.url)),
                 _ => error,
             };

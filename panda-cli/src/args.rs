@@ -6,11 +6,13 @@ mod app;
 mod deploy;
 mod run;
 mod team;
+mod value;
 
 pub(crate) use app::{DomainsCommand, EnvCommand, ReleasesArgs, ReleasesCommand, ScaleArgs};
 pub(crate) use deploy::{BuildArgs, CancelArgs, DeployArgs, FollowArgs, InitArgs, LinkArgs, RollbackArgs};
 pub(crate) use run::{EventsArgs, ExecArgs, LogsArgs, OpenArgs, RunArgs, StatusArgs};
 pub(crate) use team::{AppsCommand, CompletionArgs, DestroyArgs, DoctorArgs, LoginArgs, TokensCommand};
+pub(crate) use value::{WrongValue, replicas};
 
 /// From a directory to a live HTTPS URL, on your own servers.
 #[derive(Debug, Parser)]
@@ -61,6 +63,7 @@ pub(crate) enum Verb {
     /// Sign in to a server, by a browser or with a token
     Login(LoginArgs),
     /// Forget the token of the current server
+    #[command(after_help = "Example:\n  panda logout --server https://panda.example.com")]
     Logout,
     /// Show who is signed in, and where
     #[command(after_help = "Example:\n  panda whoami --json")]
@@ -70,6 +73,7 @@ pub(crate) enum Verb {
     /// Make this directory stand for an app
     Link(LinkArgs),
     /// Undo `panda link`
+    #[command(after_help = "Example:\n  panda unlink")]
     Unlink,
     /// Deploy a directory or an image
     #[command(visible_alias = "up")]

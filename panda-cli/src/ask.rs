@@ -12,31 +12,32 @@ pub(crate) fn confirm(out: &Output, yes: bool, question: &str, flag: &str) -> Re
     if yes {
         return Ok(true);
     }
-    if !out.interactive() {
-        return Err(
-            CliError::usage(format!("{question} Nobody can be asked here")).hint(format!("pass {flag}"))
-        );
-    }
+    require_person(out, question, flag)?;
     answered(inquire::Confirm::new(question).with_default(true).prompt())
+}
+
+fn require_person(out: &Output, question: &str, flag: &str) -> Result<()> {
+    if out.interactive() {
+        return Ok(());
+    }
+    Err(CliError::usage(format!("{question} Nobody can be asked here")).hint(format!("pass {flag}")))
 }
 
 /// Asks for a text.
 pub(crate) fn text(out: &Output, question: &str, flag: &str) -> Result<String> {
-    if !out.interactive() {
-        return Err(
-            CliError::usage(format!("{question} Nobody can be asked here")).hint(format!("pass {flag}"))
-        );
-    }
+    require_person(out, question, flag)?;
     answered(inquire::Text::new(question).prompt())
+}
+
+/// Asks which of several.
+pub(crate) fn choose(out: &Output, question: &str, options: Vec<String>, flag: &str) -> Result<String> {
+    require_person(out, question, flag)?;
+    answered(inquire::Select::new(question, options).prompt())
 }
 
 /// Asks for a value without showing it.
 pub(crate) fn secret(out: &Output, question: &str, flag: &str) -> Result<String> {
-    if !out.interactive() {
-        return Err(
-            CliError::usage(format!("{question} Nobody can be asked here")).hint(format!("pass {flag}"))
-        );
-    }
+    require_person(out, question, flag)?;
     let prompt = inquire::Password::new(question).without_confirmation();
     answered(prompt.with_display_mode(inquire::PasswordDisplayMode::Hidden).prompt())
 }

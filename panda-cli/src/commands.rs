@@ -19,6 +19,7 @@ mod domains;
 mod env;
 mod events;
 mod exec;
+mod link;
 mod local;
 mod logs;
 mod open;
@@ -33,8 +34,8 @@ pub(crate) fn run(cli: Cli, out: &Output) -> Result<()> {
     match verb {
         Verb::Completion(args) => local::completion(&args),
         Verb::Init(args) => local::init(out, &shared, &args),
-        Verb::Link(args) => local::link(out, &shared, &args),
-        Verb::Unlink => local::unlink(out),
+        Verb::Link(args) => wait(link::link(out, &shared, &args)),
+        Verb::Unlink => link::unlink(out),
         Verb::Logout => account::logout(out, &shared),
         Verb::Login(args) => wait(account::login(out, &shared, &args)),
         Verb::Doctor(args) => wait(doctor::run(out, &shared, &args)),
@@ -109,7 +110,7 @@ pub(crate) fn release_number(text: &str) -> Result<u32> {
 pub(crate) fn pair(text: &str) -> Result<(String, String)> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err(CliError::usage(format!("`{text}` is no KEY=VALUE"))),
+        _ => Err(CliError::usage(format!("`{text}` is no KEY=VALUE")).hint("such as LOG_LEVEL=debug")),
     }
 }
 

@@ -1,6 +1,7 @@
 //! How a verb ends other than well.
 
 use panda_api_types::{ErrorCode, FieldError, Problem};
+use panda_domain::names::InvalidName;
 
 /// Exit code of a wrong command line.
 pub(crate) const EXIT_USAGE: u8 = 2;
@@ -46,6 +47,23 @@ impl CliError {
         Self::new(code, format!("{tried} `{}`: {error}", path.display()))
     }
 
+    /// Says what happened in place of what the error says.
+    #[must_use]
+    pub(crate) fn detail_instead(mut self, detail: String) -> Self {
+        if let Self::Problem { problem, .. } = &mut self {
+            problem.detail = detail;
+        }
+        self
+    }
+
+    /// Returns what happened.
+    pub(crate) fn detail(&self) -> &str {
+        match self {
+            Self::Problem { problem, .. } => &problem.detail,
+            Self::Said(_) => "",
+        }
+    }
+
     /// Adds what to do, unless the error already says it.
     #[must_use]
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -86,6 +104,12 @@ impl CliError {
         match self {
             Self::Problem { exit, .. } | Self::Said(exit) => *exit,
         }
+    }
+}
+
+impl From<InvalidName> for CliError {
+    fn from(error: InvalidName) -> Self {
+        Self::new(ErrorCode::InvalidRequest, error.to_string()).hint(error.fix())
     }
 }
 

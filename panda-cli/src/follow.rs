@@ -24,7 +24,7 @@ const UNCONFIRMED: &str = "P503";
 #[derive(Debug, Serialize)]
 pub(crate) struct Summary<'a> {
     url: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// `null` when it came to none.
     release: Option<u32>,
     state: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -37,11 +37,16 @@ pub(crate) struct Summary<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     fix: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    docs: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     serving_release: Option<u32>,
+    /// Ctrl-C came first; it goes on.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    interrupted: bool,
 }
 
 impl<'a> Summary<'a> {
-    fn of(deployment: &'a Deployment) -> Self {
+    fn of(deployment: &'a Deployment, docs: Option<String>) -> Self {
         Self {
             url: &deployment.url,
             release: deployment.release,
@@ -51,7 +56,9 @@ impl<'a> Summary<'a> {
             code: deployment.failure_code.as_deref(),
             cause: deployment.cause.as_deref(),
             fix: deployment.fix.as_deref(),
+            docs,
             serving_release: deployment.serving_release,
+            interrupted: false,
         }
     }
 }
@@ -96,7 +103,7 @@ pub(crate) async fn accepted(
     };
     if detach {
         if session.out.json {
-            session.out.json_line(&Summary::of(deployment));
+            session.out.json_line(&Summary::of(deployment, None));
         } else {
             session.out.say(&format!("accepted as {}; follow it with `panda status --wait`", deployment.id));
             session.out.line(&deployment.url);
@@ -118,7 +125,9 @@ fn unchanged(session: &Session, accepted: &DeploymentAccepted) {
             code: None,
             cause: None,
             fix: None,
+            docs: None,
             serving_release: app.release,
+            interrupted: false,
         });
     } else {
         let release = app.release.map(|release| format!(": v{release} serves")).unwrap_or_default();
@@ -141,7 +150,7 @@ pub(crate) async fn follow(
     progress.finish();
     match ended {
         Some(ended) => tell(session, &ended?, started.elapsed()),
-        None => Err(left_running(session, &deployment.id)),
+        None => Err(left_running(session, deployment)),
     }
 }
 
@@ -171,9 +180,10 @@ async fn watch(session: &Session, target: &Target, id: &str, progress: &mut Prog
     }
 }
 
-fn left_running(session: &Session, id: &str) -> CliError {
+fn left_running(session: &Session, deployment: &Deployment) -> CliError {
+    let id = &deployment.id;
     if session.out.json {
-        session.out.json_line(&serde_json::json!({ "interrupted": true, "deployment": id }));
+        session.out.json_line(&Summary { interrupted: true, ..Summary::of(deployment, None) });
     }
     session.out.say(&format!(
         "\nthe deployment goes on without you ({id})\n  follow it:  panda status --wait\n  cancel it:  panda cancel {id}"
@@ -184,8 +194,9 @@ fn left_running(session: &Session, id: &str) -> CliError {
 /// Tells how a deployment ended.
 fn tell(session: &Session, deployment: &Deployment, took: Duration) -> Result<()> {
     let exit = exit_of(&deployment.state);
+    let docs = deployment.failure_code.as_deref().map(|code| session.api.page(["docs", "errors", code]));
     if session.out.json {
-        session.out.json_line(&Summary::of(deployment));
+        session.out.json_line(&Summary::of(deployment, docs));
         return if exit == 0 { Ok(()) } else { Err(CliError::Said(exit)) };
     }
     let release = deployment.release.map(|release| format!(" v{release}")).unwrap_or_default();
@@ -194,11 +205,11 @@ fn tell(session: &Session, deployment: &Deployment, took: Duration) -> Result<()
         session.out.line(&deployment.url);
         return Ok(());
     }
-    session.out.say(&failure_text(deployment));
+    session.out.say(&failure_text(deployment, docs.as_deref()));
     Err(CliError::Said(exit))
 }
 
-fn failure_text(deployment: &Deployment) -> String {
+fn failure_text(deployment: &Deployment, docs: Option<&str>) -> String {
     let state = deployment.state.replace('_', " ");
     let cause = deployment.cause.as_deref().map(|cause| format!(": {cause}")).unwrap_or_default();
     let code = deployment.failure_code.as_deref().map(|code| format!(" [{code}]")).unwrap_or_default();
@@ -214,6 +225,9 @@ fn failure_text(deployment: &Deployment) -> String {
     };
     if let Some(fix) = &deployment.fix {
         text = format!("{text}\n\nhint: {fix}");
+    }
+    if let Some(docs) = docs {
+        text = format!("{text}\nmore: {docs}");
     }
     text
 }

@@ -61,6 +61,15 @@ impl Output {
         write_or_leave(&mut io::stdout().lock(), &format!("{text}\n"));
     }
 
+    /// Tells that something was done: to programs as a line of data, to people in words.
+    pub(crate) fn done<T: Serialize>(&self, value: &T, text: &str) {
+        if self.json {
+            self.json_line(value);
+        } else {
+            self.say(text);
+        }
+    }
+
     /// Says something on stderr.
     pub(crate) fn say(&self, text: &str) {
         // A closed stderr is nobody listening; there is nowhere left to say so.

@@ -10,6 +10,9 @@ use crate::error::{CliError, Result};
 use crate::output::Output;
 use crate::target::Place;
 
+/// What a server says of an app that isn't there, or not for this user.
+pub(crate) const NO_APP: &str = "there is no such app";
+
 /// A verb that talks to a server.
 pub(crate) struct Session {
     /// The flags that every verb takes.
@@ -51,21 +54,36 @@ impl Session {
         Ok(Target { app, environment: self.place.environment(&self.shared)? })
     }
 
-    /// Adds "did you mean" when an app isn't there but one with a similar name is.
+    /// Says what isn't there, and "did you mean" when one with a similar name is.
     pub(crate) async fn explain(&self, target: &Target, error: CliError) -> CliError {
         if error.code() != Some(ErrorCode::NotFound) {
             return error;
         }
         let apps: Vec<App> = self.api.list(&Ask::at(["apps"]), None).await.unwrap_or_default();
-        let names: Vec<&str> = apps.iter().map(|app| app.name.as_str()).collect();
-        if names.contains(&target.app.as_str()) {
+        let mut here = apps.iter().filter(|app| app.name == target.app.as_str()).peekable();
+        let named = format!("there is no app `{}`", target.app);
+        let about_app = [NO_APP, &named].contains(&error.detail());
+        if here.peek().is_some() {
+            let environments: Vec<&str> = here.map(|app| app.environment.as_str()).collect();
+            if !about_app || environments.contains(&target.environment.as_str()) {
+                return error;
+            }
+            let detail = format!("`{}` isn't in the environment `{}`", target.app, target.environment);
+            return error
+                .detail_instead(detail)
+                .hint_instead(format!("it is in: {}", environments.join(", ")));
+        }
+        if !about_app {
             return error;
         }
-        match closest(target.app.as_str(), names) {
+        let error = error.detail_instead(named);
+        match closest(target.app.as_str(), apps.iter().map(|app| app.name.as_str())) {
             Some(close) => error.hint_instead(format!(
                 "did you mean `{close}`? `panda link {close}` sets it for this directory"
             )),
-            None => error.hint("`panda apps list` shows all; `panda deploy` makes a new one"),
+            None => {
+                error.hint_instead("`panda apps list` shows all; `panda deploy` makes a new one".to_owned())
+            }
         }
     }
 }

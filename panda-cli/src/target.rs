@@ -105,9 +105,7 @@ impl Place {
     pub(crate) fn environment(&self, shared: &Shared) -> Result<EnvironmentName> {
         let linked = self.link.as_ref().and_then(|(_, link)| link.environment.clone());
         match shared.environment.clone().or(linked) {
-            Some(name) => name.parse().map_err(|error: panda_domain::names::InvalidName| {
-                CliError::new(ErrorCode::InvalidRequest, error.to_string())
-            }),
+            Some(name) => Ok(name.parse()?),
             None => Ok(EnvironmentName::production()),
         }
     }
@@ -148,9 +146,7 @@ fn manifest_error(errors: &manifest::ManifestErrors) -> CliError {
 
 /// Parses an app's name.
 pub(crate) fn app_name(name: &str) -> Result<AppName> {
-    name.parse().map_err(|error: panda_domain::names::InvalidName| {
-        CliError::new(ErrorCode::InvalidRequest, error.to_string()).hint("such as `shop` or `shop-api`")
-    })
+    Ok(name.parse()?)
 }
 
 /// Parses a server's address; without a scheme, https is meant.
@@ -188,7 +184,8 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
     }
 }
 
-fn said(variable: &str) -> Option<String> {
+/// Returns a variable of this process, if it says something.
+pub(crate) fn said(variable: &str) -> Option<String> {
     std::env::var(variable).ok().filter(|value| !value.is_empty())
 }
 

@@ -41,9 +41,11 @@ struct Blob {
 }
 
 impl Tree {
-    /// Reads a directory, its ignore files respected.
-    pub(crate) fn read(root: &Path, keep: Vec<String>, progress: &mut Progress) -> Result<Self> {
-        let walked = walk(root, &WalkOptions { keep, ..WalkOptions::default() }).map_err(|error| {
+    /// Reads a directory, its ignore files respected. A large one takes its time, so it has a thread of its own.
+    pub(crate) async fn read(root: &Path, keep: Vec<String>, progress: &mut Progress) -> Result<Self> {
+        let (options, path) = (WalkOptions { keep, ..WalkOptions::default() }, root.to_owned());
+        let walking = tokio::task::spawn_blocking(move || walk(&path, &options));
+        let walked = walking.await.expect("walking doesn't panic").map_err(|error| {
             let cause =
                 std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
             CliError::new(ErrorCode::InvalidSource, format!("{error}{cause}"))

@@ -4,7 +4,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, CommandFactory};
 use panda_domain::manifest::closest;
 
-use crate::args::Cli;
+use crate::args::{Cli, WrongValue};
 use crate::error::CliError;
 
 /// Turns clap's error into ours; `None` when it is help or version, which clap prints itself.
@@ -43,16 +43,23 @@ pub(crate) fn error(error: &clap::Error) -> Option<CliError> {
             let verbs = text(ContextKind::ValidSubcommand).unwrap_or_default();
             ("a verb is missing".to_owned(), Some(format!("use one of: {verbs}")))
         }
-        ErrorKind::InvalidValue if value.is_empty() => (format!("{invalid} needs a value"), None),
+        ErrorKind::InvalidValue if value.is_empty() => {
+            (format!("{} needs a value", flag(&invalid)), Some(format!("write it as `{invalid}`")))
+        }
         ErrorKind::InvalidValue => {
             let close = did_you_mean(best(ContextKind::SuggestedValue, &value));
             let all = text(ContextKind::ValidValue).map(|all| format!("use one of: {all}"));
             (format!("`{value}` can't be {invalid}"), close.or(all))
         }
         ErrorKind::ValueValidation => {
-            let cause =
-                std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
-            (format!("`{value}` can't be {invalid}{cause}"), None)
+            let cause = std::error::Error::source(error);
+            match cause.and_then(|cause| cause.downcast_ref::<WrongValue>()) {
+                Some(wrong) => (format!("{}: {wrong}", flag(&invalid)), Some(wrong.fix.clone())),
+                None => {
+                    let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
+                    (format!("`{value}` can't be {invalid}{cause}"), None)
+                }
+            }
         }
         ErrorKind::ArgumentConflict => {
             let other = text(ContextKind::PriorArg).unwrap_or_default();
@@ -68,6 +75,11 @@ pub(crate) fn error(error: &clap::Error) -> Option<CliError> {
         None => "see `panda --help`".to_owned(),
     };
     Some(CliError::usage(detail).hint(hint.unwrap_or(help)))
+}
+
+/// Returns `--replicas` of `--replicas <N>`.
+fn flag(argument: &str) -> &str {
+    argument.split([' ', '=']).next().unwrap_or(argument)
 }
 
 fn usage_of(error: &clap::Error) -> Option<String> {

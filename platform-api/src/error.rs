@@ -39,7 +39,11 @@ impl Error {
 
     /// Returns the answer for everything that isn't there or isn't the asker's: always the same words.
     pub fn not_found(noun: &str) -> Self {
-        Self::new(ErrorCode::NotFound, format!("there is no such {noun}"))
+        let error = Self::new(ErrorCode::NotFound, format!("there is no such {noun}"));
+        match list_of(noun) {
+            Some(command) => error.with_hint(format!("`{command}` shows what there is")),
+            None => error,
+        }
     }
 
     /// Returns the answer to a request without a valid login.
@@ -151,6 +155,19 @@ impl Error {
     }
 }
 
+/// The command that lists things of a kind.
+fn list_of(noun: &str) -> Option<&'static str> {
+    Some(match noun {
+        "app" | "project" => "panda apps list",
+        "release" | "build log" => "panda releases",
+        "instance" => "panda ps",
+        "domain" => "panda domains list",
+        "token" => "panda tokens list",
+        "deployment" | "task" => "panda events",
+        _ => return None,
+    })
+}
+
 /// Says which field a name came from.
 pub trait InField<T> {
     /// Turns a refused name into the error of this field.
@@ -159,7 +176,7 @@ pub trait InField<T> {
 
 impl<T> InField<T> for std::result::Result<T, InvalidName> {
     fn in_field(self, field: &str) -> Result<T> {
-        self.map_err(|e| Error::invalid_field(field, e.to_string()))
+        self.map_err(|e| Error::invalid_field(field, e.to_string()).with_hint(e.fix()))
     }
 }
 
@@ -177,7 +194,8 @@ impl<T> InField<T> for std::result::Result<T, InvalidHash> {
 
 impl<T> InField<T> for std::result::Result<T, InvalidImage> {
     fn in_field(self, field: &str) -> Result<T> {
-        self.map_err(|e| Error::invalid_field(field, e.to_string()))
+        let fix = "name it as `docker pull` does: `nginx:1.29` or `ghcr.io/acme/api@sha256:…`";
+        self.map_err(|e| Error::invalid_field(field, e.to_string()).with_hint(fix))
     }
 }
 

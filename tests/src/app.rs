@@ -143,7 +143,8 @@ impl<'a> App<'a> {
     /// Sets a variable and waits until it is rolled out.
     pub async fn set_env(&self, key: &str, value: &str, secret: bool) -> anyhow::Result<()> {
         let patch = EnvPatch { value: Some(value.to_owned()), secret };
-        let change = EnvChangeRequest { changes: BTreeMap::from([(key.to_owned(), patch)]), deploy: true };
+        let changes = BTreeMap::from([(key.to_owned(), patch)]);
+        let change = EnvChangeRequest { changes, deploy: true, dry_run: false };
         let changed: EnvChanged = self.panda.api().send(Method::PATCH, &self.path("/env"), &change).await?;
         if let Some(deployment) = changed.deployment.and_then(|accepted| accepted.deployment) {
             live(self.end(&deployment.id).await?)?;

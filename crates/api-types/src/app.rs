@@ -53,7 +53,7 @@ pub struct App {
     pub environment: String,
     /// Where it answers.
     pub url: String,
-    /// The release that serves, as observed; absent before the first.
+    /// The release that serves, as observed; the one that would, while the app is scaled to 0; absent before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<u32>,
     /// `idle` (never deployed), `running`, `degraded`, `deploying`, `down`, `stopped` (scaled to 0), `deleting`; as observed.

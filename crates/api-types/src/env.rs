@@ -46,6 +46,9 @@ pub struct EnvChangeRequest {
     pub changes: BTreeMap<String, EnvPatch>,
     /// Roll the change out at once.
     pub deploy: bool,
+    /// Only say what it would do.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
 }
 
 /// One past change.
@@ -70,6 +73,10 @@ pub struct EnvHistoryEntry {
 pub struct EnvChanged {
     /// The env's version; the one before when nothing differs.
     pub version: i64,
+    /// Name → what came of it: `added`, `replaced`, `removed`, `same` (it has this value already) or `absent` (it
+    /// wasn't set).
+    #[serde(default)]
+    pub changes: BTreeMap<String, String>,
     /// The deployment that rolls it out, when that was asked for and there is something to roll out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deployment: Option<crate::deployment::DeploymentAccepted>,

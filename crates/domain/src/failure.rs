@@ -1,70 +1,10 @@
 //! Why a build or a deployment failed: a code, the cause in a line, the fix as a command.
 
+mod code;
+
 use serde::{Deserialize, Serialize};
 
-/// The classified causes; the number is stable and has a page in the docs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum FailureCode {
-    /// No start command found.
-    P101,
-    /// Several candidate languages or entry points.
-    P102,
-    /// Lock file missing or out of date.
-    P103,
-    /// A private dependency wanted credentials.
-    P104,
-    /// A version that isn't to be had.
-    P105,
-    /// The build ran out of memory.
-    P106,
-    /// The build ran out of time.
-    P107,
-    /// A module is missing at run time.
-    P108,
-    /// A build step failed by itself.
-    P109,
-    /// The build's disk is full.
-    P110,
-    /// Builder or registry not reachable.
-    P111,
-    /// The source can't be used (archive, path, size).
-    P112,
-    /// An environment variable is missing.
-    P201,
-    /// The app listens on localhost only.
-    P202,
-    /// The app listens on another port.
-    P203,
-    /// Nothing listens.
-    P204,
-    /// The health path answers with an error.
-    P205,
-    /// The app ran out of memory.
-    P206,
-    /// The image can't be pulled.
-    P207,
-    /// The app exits by itself.
-    P208,
-    /// The release lost readiness after it went live.
-    P209,
-    /// The release command failed.
-    P301,
-    /// A dependency of the app, such as a database, isn't reachable.
-    P302,
-    /// Env or secrets can't be decrypted.
-    P303,
-    /// A DNS record is wrong.
-    P401,
-    /// A certificate can't be issued.
-    P402,
-    /// The platform's own deadline for the phase passed.
-    P501,
-    /// The runtime refused the workload.
-    P502,
-    /// The ingress didn't confirm the new routes.
-    P503,
-}
+pub use code::{Explained, FailureCode};
 
 /// A failure as people read it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -170,7 +170,7 @@ fn environments(table: &Table, mistakes: &mut Mistakes<'_>) -> BTreeMap<Environm
         }
         let name = key.parse::<EnvironmentName>();
         if let Err(error) = &name {
-            mistakes.add(&path, at, text::name_fault(error.clone()));
+            mistakes.add(&path, at, text::name_fault(error));
         }
         let Some(over) = Section::open(path.clone(), node, mistakes) else { continue };
         let mut over_table = Table::new();

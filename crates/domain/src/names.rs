@@ -1,42 +1,12 @@
 //! Names that people choose. Parsed once at the edge, valid for ever after.
 
+mod check;
+mod suggest;
+
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-
-/// Names that would collide with hosts or words of the platform.
-const RESERVED_APPS: &[&str] = &[
-    "admin",
-    "api",
-    "app",
-    "apps",
-    "auth",
-    "constructor",
-    "dashboard",
-    "default",
-    "docs",
-    "git",
-    "health",
-    "healthz",
-    "kube-public",
-    "kube-system",
-    "localhost",
-    "login",
-    "metrics",
-    "panda",
-    "platform",
-    "registry",
-    "root",
-    "static",
-    "status",
-    "system",
-    "www",
-];
-
-/// Variables that the platform sets itself, or that would change how its own tools run.
-const RESERVED_ENV: &[&str] =
-    &["PORT", "HOST", "HOSTNAME", "PATH", "LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT"];
 
 /// A name that can't be used: what it names, the value, why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,10 +18,24 @@ pub struct InvalidName {
     pub value: String,
     /// Why it was refused, continuing the sentence.
     pub problem: &'static str,
+    /// What such a name may be, as an order.
+    pub rule: &'static str,
+    /// A name close to it that would do.
+    pub suggestion: Option<String>,
+}
+
+impl InvalidName {
+    /// Returns what to do: the rule, and a name that would do.
+    pub fn fix(&self) -> String {
+        match &self.suggestion {
+            Some(name) => format!("{}; `{name}` would do", self.rule),
+            None => self.rule.to_owned(),
+        }
+    }
 }
 
 macro_rules! names {
-    ($($(#[$doc:meta])* $name:ident $noun:literal $check:ident;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident $noun:literal $check:ident $suggest:ident $rule:literal;)*) => {$(
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -64,10 +48,9 @@ macro_rules! names {
         impl FromStr for $name {
             type Err = InvalidName;
             fn from_str(value: &str) -> Result<Self, InvalidName> {
-                match $check(value) {
-                    Ok(()) => Ok(Self(value.to_owned())),
-                    Err(problem) => Err(InvalidName { noun: $noun, value: shown(value), problem }),
-                }
+                let Err(problem) = check::$check(value) else { return Ok(Self(value.to_owned())) };
+                let suggestion = suggest::$suggest(value).filter(|name| check::$check(name).is_ok());
+                Err(InvalidName { noun: $noun, value: shown(value), problem, rule: $rule, suggestion })
             }
         }
         impl TryFrom<String> for $name {
@@ -88,40 +71,35 @@ macro_rules! names {
 
 names! {
     /// The name of an app: a DNS label that starts with a letter, at most 39 characters.
-    AppName "app name" check_app;
+    AppName "app name" app app
+        "use up to 39 letters a to z, digits and single dashes, a letter first";
     /// The name of a project, by the same rules as an app's but without reserved words.
-    ProjectName "project name" check_slug;
+    ProjectName "project name" slug label
+        "use up to 39 letters a to z, digits and single dashes, a letter first";
     /// `production`, `staging`, `preview/pr-12`: labels joined by at most one slash, at most 39 characters.
-    EnvironmentName "environment name" check_environment;
+    EnvironmentName "environment name" environment environment
+        "use letters a to z, digits and single dashes, a letter first, as in `staging` or `preview/pr-12`";
     /// The name of a process of an app, such as `web` or `worker`.
-    ProcessName "process name" check_process;
+    ProcessName "process name" process process
+        "use up to 20 letters a to z, digits and single dashes, a letter first";
     /// The name of an environment variable.
-    EnvKey "variable name" check_env_key;
+    EnvKey "variable name" env_key env_key
+        "use letters, digits and underscores, no digit first, and no name that Panda sets itself";
     /// A host name that people can own: lower case, at least one dot, no IP address, no wildcard.
-    Hostname "host name" check_hostname;
+    Hostname "host name" hostname hostname
+        "name one host that you own, without scheme, port or path, as in `www.example.com`";
     /// The name of a team, shown to people.
-    TeamName "team name" check_title;
+    TeamName "team name" title title "use 1 to 60 characters on one line";
     /// The name of an API token, shown to people.
-    TokenName "token name" check_title;
+    TokenName "token name" title title "use 1 to 60 characters on one line";
     /// An e-mail address, in lower case.
-    Email "e-mail address" check_email;
+    Email "e-mail address" email email "write it in lower case, as in `ada@example.com`";
 }
 
 impl AppName {
     /// Makes an app name out of a directory's, or `None` if nothing usable is left.
     pub fn from_directory(name: &str) -> Option<Self> {
-        let mut slug = String::new();
-        for c in name.chars().map(|c| c.to_ascii_lowercase()) {
-            match c {
-                'a'..='z' | '0'..='9' => slug.push(c),
-                _ if !slug.is_empty() && !slug.ends_with('-') => slug.push('-'),
-                _ => {}
-            }
-        }
-        let slug = slug.trim_start_matches(|c: char| !c.is_ascii_lowercase());
-        let slug: String = slug.chars().take(39).collect();
-        let slug = slug.trim_end_matches('-');
-        slug.parse().or_else(|_| format!("{slug}-app").parse()).ok()
+        suggest::app(name).map(Self)
     }
 }
 
@@ -153,129 +131,6 @@ impl ProjectName {
 
 fn shown(value: &str) -> String {
     value.chars().take(60).flat_map(char::escape_debug).collect()
-}
-
-fn check_label(value: &str, max: usize) -> Result<(), &'static str> {
-    let bytes = value.as_bytes();
-    if bytes.is_empty() {
-        return Err("is empty");
-    }
-    if bytes.len() > max {
-        return Err("is too long");
-    }
-    if !bytes[0].is_ascii_lowercase() {
-        return Err("has to start with a letter from a to z");
-    }
-    if !bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-') {
-        return Err("may only have letters a to z, digits and dashes");
-    }
-    if bytes.ends_with(b"-") || value.contains("--") {
-        return Err("may not end with a dash or have two in a row");
-    }
-    Ok(())
-}
-
-fn check_slug(value: &str) -> Result<(), &'static str> {
-    check_label(value, 39)
-}
-
-fn check_app(value: &str) -> Result<(), &'static str> {
-    check_label(value, 39)?;
-    if RESERVED_APPS.contains(&value) { Err("is reserved by the platform") } else { Ok(()) }
-}
-
-fn check_process(value: &str) -> Result<(), &'static str> {
-    check_label(value, 20)?;
-    if value == "release" { Err("is reserved for the release command") } else { Ok(()) }
-}
-
-fn check_environment(value: &str) -> Result<(), &'static str> {
-    if value.len() > 39 {
-        return Err("is too long");
-    }
-    let mut parts = value.split('/');
-    let (first, second, third) = (parts.next(), parts.next(), parts.next());
-    if third.is_some() {
-        return Err("may have one slash at most");
-    }
-    first.into_iter().chain(second).try_for_each(|part| check_label(part, 39))
-}
-
-fn check_env_key(value: &str) -> Result<(), &'static str> {
-    let bytes = value.as_bytes();
-    if bytes.is_empty() {
-        return Err("is empty");
-    }
-    if bytes.len() > 128 {
-        return Err("is longer than 128 characters");
-    }
-    if bytes[0].is_ascii_digit() {
-        return Err("may not start with a digit");
-    }
-    if !bytes.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_') {
-        return Err("may only have letters, digits and underscores");
-    }
-    if value.starts_with("PANDA_") || RESERVED_ENV.contains(&value) {
-        return Err("is set by the platform");
-    }
-    Ok(())
-}
-
-fn check_hostname(value: &str) -> Result<(), &'static str> {
-    if value.len() > 253 {
-        return Err("is longer than 253 characters");
-    }
-    if !value.contains('.') {
-        return Err("has no dot");
-    }
-    if value.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
-        return Err("is an IP address");
-    }
-    for label in value.split('.') {
-        let ok = !label.is_empty()
-            && label.len() <= 63
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        if !ok {
-            return Err("is no host name (lower-case letters, digits and dashes between dots)");
-        }
-    }
-    Ok(())
-}
-
-fn check_title(value: &str) -> Result<(), &'static str> {
-    if value.trim().is_empty() {
-        return Err("is empty");
-    }
-    if value.chars().count() > 60 {
-        return Err("is longer than 60 characters");
-    }
-    if value.chars().any(|c| {
-        c.is_control()
-            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    }) {
-        return Err("has control characters");
-    }
-    Ok(())
-}
-
-fn check_email(value: &str) -> Result<(), &'static str> {
-    let Some((local, host)) = value.split_once('@') else { return Err("has no @") };
-    if local.is_empty() || local.len() > 64 || value.len() > 254 {
-        return Err("has an empty or too long part");
-    }
-    if !value
-        .bytes()
-        .all(|b| b.is_ascii_graphic() && !b.is_ascii_uppercase() && !b"\"'<>,;:\\()[]`".contains(&b))
-    {
-        return Err("has a character that isn't allowed");
-    }
-    if host == "localhost" {
-        Ok(())
-    } else {
-        check_hostname(host).map_err(|_| "has no valid host after the @")
-    }
 }
 
 #[cfg(test)]
@@ -320,6 +175,41 @@ mod tests {
         assert_eq!(name("My App_2").as_deref(), Some("my-app-2"));
         assert_eq!(name("api").as_deref(), Some("api-app"));
         assert_eq!(name("42"), None);
+    }
+
+    #[test]
+    fn a_refused_name_comes_with_one_that_would_do() {
+        fn would_do<T: FromStr<Err = InvalidName>>(bad: &str) -> Option<String> {
+            let Err(error) = bad.parse::<T>() else { panic!("{bad:?} is fine") };
+            assert!(error.fix().starts_with(error.rule));
+            if let Some(good) = &error.suggestion {
+                assert!(good.parse::<T>().is_ok(), "{good:?} wouldn't do");
+            }
+            error.suggestion
+        }
+        assert_eq!(would_do::<AppName>("My_App!").as_deref(), Some("my-app"));
+        assert_eq!(would_do::<AppName>("api").as_deref(), Some("api-app"));
+        assert_eq!(would_do::<AppName>("xn--shop--2").as_deref(), Some("xn-shop-2"));
+        assert_eq!(would_do::<AppName>(&"a".repeat(64)), Some("a".repeat(39)));
+        for hopeless in ["", "42", "--", "日本"] {
+            assert_eq!(would_do::<AppName>(hopeless), None, "{hopeless:?}");
+        }
+        assert_eq!(would_do::<ProcessName>("Web 1").as_deref(), Some("web-1"));
+        assert_eq!(would_do::<EnvironmentName>("Preview/PR 12/x").as_deref(), Some("preview/pr-12-x"));
+        assert_eq!(would_do::<EnvKey>("log-level").as_deref(), Some("log_level"));
+        assert_eq!(would_do::<EnvKey>("2FA").as_deref(), Some("_2FA"));
+        assert_eq!(would_do::<EnvKey>("PORT").as_deref(), Some("APP_PORT"));
+        assert_eq!(would_do::<EnvKey>("PANDA_APP").as_deref(), Some("APP_APP"));
+        assert_eq!(would_do::<EnvKey>("LD_PRELOAD"), None);
+        assert_eq!(
+            would_do::<Hostname>("https://WWW.Example.com:8080/x?y").as_deref(),
+            Some("www.example.com")
+        );
+        for hopeless in ["*.example.com", "1.2.3.4", "localhost"] {
+            assert_eq!(would_do::<Hostname>(hopeless), None, "{hopeless:?}");
+        }
+        assert_eq!(would_do::<Email>("Ada@Example.com").as_deref(), Some("ada@example.com"));
+        assert_eq!(would_do::<TokenName>("a\nb").as_deref(), Some("ab"));
     }
 
     #[test]

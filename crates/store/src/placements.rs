@@ -38,6 +38,8 @@ pub struct PlacedRow {
     pub row: PlacementRow,
     /// Replicas and size of each process that was ever scaled.
     pub formation: Formation,
+    /// The number of the release that ran well last.
+    pub good_release: Option<u32>,
 }
 
 macro_rules! select {
@@ -65,7 +67,8 @@ macro_rules! select_placed {
     ($rest:literal) => {
         select!(
             ", (select string_agg(f.process || ' ' || f.replicas || ' ' || f.cpu_millis || ' ' || f.memory_bytes, ',')
-                from formations f where f.placement_id = p.id) as formation",
+                from formations f where f.placement_id = p.id) as formation,
+            (select r.number from releases r where r.id = p.last_good_release_id) as good_release",
             $rest
         )
     };
@@ -103,7 +106,12 @@ fn read_placed(row: &Row) -> Result<PlacedRow> {
     let scales = formation.split(',').filter(|scale| !scale.is_empty());
     let formation =
         scales.map(|scale| scale_of(scale).ok_or_else(|| row.odd(format!("has the scale `{scale}`"))));
-    Ok(PlacedRow { row: read(row)?, formation: formation.collect::<Result<_>>()? })
+    let good_release = row.opt_int("good_release")?.map(u32::try_from).transpose();
+    Ok(PlacedRow {
+        row: read(row)?,
+        formation: formation.collect::<Result<_>>()?,
+        good_release: good_release.map_err(|_| row.odd("has a release's number out of range".to_owned()))?,
+    })
 }
 
 /// Reads `process replicas cpu_millis memory_bytes`.

@@ -11,15 +11,19 @@ use std::time::Duration;
 use axum::Router;
 use panda_deployer::runtime::fake::FakeRuntime;
 use panda_domain::clock::Clock;
+use panda_domain::event::Actor;
 use panda_domain::formation::Scale;
+use panda_domain::manifest::{DetectedProcesses, Manifest, Overrides};
 use panda_domain::names::{AppName, EnvironmentName, ProcessName};
+use panda_domain::release::ReleaseImage;
+use panda_domain::source::Source;
 use panda_domain::team::{Role, Scope};
 use panda_platform_api::app::claim;
 use panda_platform_api::app::domains::DnsLookup;
 use panda_platform_api::auth::secret::{HandedOut, TOKEN_PREFIX};
 use panda_platform_api::{Platform, PlatformParts, PlatformSettings, http};
 use panda_store::testing::TestStore;
-use panda_store::{Backend, BlobDir, NewToken, NewUser};
+use panda_store::{Backend, BlobDir, NewRelease, NewToken, NewUser};
 use secrecy::SecretString;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -140,6 +144,35 @@ impl TestPanda {
         let process: ProcessName = process.parse().expect("a process name");
         let mut tx = self.platform.store.begin().await.expect("begin");
         tx.set_scale(&row.placement.id, &process, &Scale::default()).await.expect("set a scale");
+        tx.commit().await.expect("commit");
+    }
+
+    /// Gives an app of the first team a good release with a process `web`, as a deploy that went live would.
+    pub async fn give_release(&self, app: &str) {
+        let row = self.placement(app).await;
+        let digest = format!("sha256:{}", "a".repeat(64)).parse().expect("a digest");
+        let detected = DetectedProcesses::of_image(Some(8080));
+        let new = NewRelease {
+            team: row.placement.team.clone(),
+            placement: row.placement.id.clone(),
+            image: ReleaseImage {
+                repository: "library/web".to_owned(),
+                digest,
+                own_registry: false,
+                built_here: false,
+            },
+            config: Manifest::default().to_release_config(&detected, &Overrides::default()),
+            source: Source::Image { reference: "web:v1".parse().expect("a reference") },
+            env_version: row.env_version,
+            build: None,
+            copy_of: None,
+            actor: Actor::Platform,
+        };
+        let mut tx = self.platform.store.begin().await.expect("begin");
+        let release = tx.insert_release(&new).await.expect("insert a release");
+        tx.set_desired(&row.placement.id, &release.id, 0).await.expect("want it");
+        tx.set_last_good(&row.placement.id, &release.id, 0).await.expect("it is good");
+        tx.set_scale(&row.placement.id, &ProcessName::web(), &Scale::default()).await.expect("set a scale");
         tx.commit().await.expect("commit");
     }
 

@@ -124,10 +124,24 @@ async fn every_error_code_has_its_page() {
         );
         assert_clean(&page);
     }
+    for code in panda_domain::failure::FailureCode::ALL {
+        let page = anyone.get(&format!("/docs/errors/{}", code.word())).await;
+        let title = format!("<h1><code>{}</code>: ", code.word());
+        assert!(page.status == 200 && page.text.contains(&title), "{}", page.text);
+        for part in ["What it means", "What to do", "Example"] {
+            assert!(page.text.contains(part), "{part}: {}", page.text);
+        }
+        assert_clean(&page);
+    }
+    assert_eq!(anyone.get("/docs/errors/p207").await.status, 200);
     let unknown = anyone.get("/docs/errors/made-up").await;
     assert_eq!(unknown.status, 404);
     assert_clean(&unknown);
-    assert_clean(&anyone.get("/docs/errors").await);
+    let all = anyone.get("/docs/errors").await;
+    assert_clean(&all);
+    for word in ["not-found", "P101", "P502"] {
+        assert!(all.text.contains(&format!("href=\"/docs/errors/{word}\"")), "{word}");
+    }
 }
 
 #[tokio::test]

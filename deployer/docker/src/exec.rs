@@ -1,5 +1,6 @@
 //! Commands inside instances, and the terminals of tasks.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bollard::container::LogOutput;
@@ -22,6 +23,10 @@ use crate::runtime::Driver;
 const LOOK: Duration = Duration::from_millis(50);
 /// How long after the end of a task its last output may take to arrive.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// A shell's exit code for a command that isn't there.
+const NOT_FOUND: i64 = 127;
+/// A shell's exit code for a command that can't be executed.
+const NOT_EXECUTABLE: i64 = 126;
 /// How many sizes may wait.
 const SIZES: usize = 8;
 
@@ -53,11 +58,16 @@ impl Driver {
         };
         let resize = self.resizer(Terminal::Exec(id.clone()), request.size.filter(|_| request.tty));
         let driver = self.clone();
+        let command = request.command.first().cloned().unwrap_or_default();
+        let refused = Arc::new(OnceLock::new());
         Ok(ExecSession {
             input,
-            output: streams(output),
+            output: in_our_words(streams(output), command, refused.clone()),
             resize,
-            exit: Box::pin(async move { driver.exec_exit(&id).await }),
+            exit: Box::pin(async move {
+                let code = driver.exec_exit(&id).await?;
+                Ok(refused.get().copied().unwrap_or(code))
+            }),
         })
     }
 
@@ -180,6 +190,36 @@ enum Terminal {
     Task(String),
 }
 
+/// A command that can't be started is told by the engine in the command's output, in the words of what runs containers.
+/// Here it gets ours, on standard error, and the exit code that a shell gives.
+fn in_our_words(output: Output, command: String, refused: Arc<OnceLock<i64>>) -> Output {
+    let told = output.enumerate().map(move |(index, item)| {
+        let (stream, bytes) = item?;
+        match not_started(&bytes, &command).filter(|_| index == 0) {
+            Some((code, text)) => {
+                let _ = refused.set(code);
+                Ok((LogStream::Err, text.into()))
+            }
+            None => Ok((stream, bytes)),
+        }
+    });
+    told.boxed()
+}
+
+/// Reads why a command can't be started: its exit code and a line for people.
+fn not_started(output: &[u8], command: &str) -> Option<(i64, String)> {
+    let text = std::str::from_utf8(output).ok()?.strip_prefix("OCI runtime exec failed: ")?;
+    let shown: String = command.chars().take(120).flat_map(char::escape_debug).collect();
+    let says = |words: &str| text.contains(words);
+    Some(if says("executable file not found") || (says("exec: \"") && says("no such file or directory")) {
+        (NOT_FOUND, format!("`{shown}` isn't in the image\n"))
+    } else if says("permission denied") {
+        (NOT_EXECUTABLE, format!("`{shown}` may not be executed: permission denied\n"))
+    } else {
+        (NOT_EXECUTABLE, format!("`{shown}` can't be started: {}\n", text.trim()))
+    })
+}
+
 fn streams(
     output: impl futures_util::Stream<Item = Result<LogOutput, bollard::errors::Error>> + Send + 'static,
 ) -> Output {
@@ -189,4 +229,22 @@ fn streams(
         Err(error) => Err(translate("read a command's output".to_owned(), error)),
     });
     bytes.boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_cant_be_started_is_told_in_our_words() {
+        let told = |text: &str| not_started(text.as_bytes(), "foo");
+        let start = "OCI runtime exec failed: exec failed: unable to start container process: exec: ";
+        let absent = Some((127, "`foo` isn't in the image\n".to_owned()));
+        assert_eq!(told(&format!("{start}\"foo\": executable file not found in $PATH: unknown\r\n")), absent);
+        assert_eq!(told(&format!("{start}\"foo\": stat foo: no such file or directory: unknown")), absent);
+        let forbidden = told(&format!("{start}\"foo\": permission denied: unknown")).unwrap();
+        assert_eq!(forbidden.0, 126);
+        assert!(told("OCI runtime exec failed: something new").unwrap().1.contains("something new"));
+        assert_eq!(told("output of the command itself"), None);
+    }
 }

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::FollowArgs;
+use super::{FollowArgs, value};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum EnvCommand {
@@ -54,17 +54,27 @@ pub(crate) enum EnvCommand {
         #[arg(value_name = "KEY")]
         key: String,
     },
-    /// Set all variables of a .env file
-    #[command(
-        after_help = "Examples:\n  panda env import -f .env.production\n  panda env import -f - --secret < secrets.env"
-    )]
+    /// Set the variables of a .env file; those that it doesn't name stay
+    #[command(after_help = "Examples:
+  panda env import .env.production
+  panda env import .env.production --dry-run
+  panda env import - --secret < secrets.env")]
     Import {
-        /// The file; `-` is stdin
-        #[arg(short, long, value_name = "FILE", default_value = ".env")]
-        file: String,
+        /// The file; `-` is stdin [default: .env]
+        #[arg(value_name = "FILE", conflicts_with = "from")]
+        file: Option<String>,
+        /// The file, as other tools name it
+        #[arg(short, long = "file", value_name = "FILE", hide = true)]
+        from: Option<String>,
         /// Make all of them write-only
         #[arg(long)]
         secret: bool,
+        /// Leave variables as they are that are set already
+        #[arg(long)]
+        keep: bool,
+        /// Show what would change, and change nothing
+        #[arg(long)]
+        dry_run: bool,
         /// Keep it for the next deploy
         #[arg(long)]
         no_deploy: bool,
@@ -92,7 +102,7 @@ pub(crate) enum EnvCommand {
   panda scale                           # shows it")]
 pub(crate) struct ScaleArgs {
     /// A number, PROCESS=NUMBER, or PROCESS
-    #[arg(value_name = "PROCESS=N")]
+    #[arg(value_name = "PROCESS=N", allow_negative_numbers = true)]
     pub(crate) items: Vec<String>,
     /// Cores for each instance, such as 0.5 or 250m
     #[arg(long, value_name = "CORES")]
@@ -112,7 +122,7 @@ pub(crate) struct ScaleArgs {
 )]
 pub(crate) struct ReleasesArgs {
     /// So many of the newest
-    #[arg(short = 'n', long = "lines", value_name = "N", default_value_t = 20)]
+    #[arg(short = 'n', long = "lines", value_name = "N", default_value = "20", value_parser = value::lines, allow_negative_numbers = true)]
     pub(crate) lines: u32,
     #[command(subcommand)]
     pub(crate) command: Option<ReleasesCommand>,

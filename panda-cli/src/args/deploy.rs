@@ -2,6 +2,8 @@
 
 use clap::Args;
 
+use super::value;
+
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   panda deploy                          # this directory, everything detected
@@ -20,18 +22,18 @@ pub(crate) struct DeployArgs {
     #[arg(long, value_name = "REFERENCE")]
     pub(crate) image: Option<String>,
     /// Instances of `web`, from now on
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = value::replicas, allow_negative_numbers = true)]
     pub(crate) replicas: Option<u32>,
     /// Set a plain variable, from now on; may be repeated
     #[arg(long = "env", value_name = "KEY=VALUE")]
     pub(crate) env: Vec<String>,
     /// The port that `web` listens on
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", value_parser = value::port, allow_negative_numbers = true)]
     pub(crate) port: Option<u16>,
     /// Build even though nothing changed, without caches
     #[arg(long)]
     pub(crate) no_cache: bool,
-    /// Make the app if it doesn't exist, without asking
+    /// Make the app if it doesn't exist, without asking; needed in scripts when -a or a link names it
     #[arg(long)]
     pub(crate) create: bool,
     #[command(flatten)]

@@ -2,6 +2,8 @@
 
 use clap::Args;
 
+use super::value;
+
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   panda status
@@ -27,7 +29,7 @@ pub(crate) struct LogsArgs {
     #[arg(long, value_name = "TIME")]
     pub(crate) since: Option<String>,
     /// At most so many of the newest lines
-    #[arg(short = 'n', long = "lines", value_name = "N")]
+    #[arg(short = 'n', long = "lines", value_name = "N", value_parser = value::lines, allow_negative_numbers = true)]
     pub(crate) lines: Option<u32>,
     /// Only this process
     #[arg(short, long, value_name = "PROCESS")]
@@ -44,7 +46,10 @@ pub(crate) struct LogsArgs {
 #[command(after_help = "Examples:
   panda exec                            # a shell in any ready instance of web
   panda exec -p worker -- node -e 'console.log(1)'
-  tar c data | panda exec -- tar x -C /tmp")]
+  tar c data | panda exec -- tar x -C /tmp
+
+Panda's own options come before the command. Exits with the command's own code; 127 when
+it isn't in the image.")]
 pub(crate) struct ExecArgs {
     /// In this process
     #[arg(short, long, value_name = "PROCESS")]
@@ -52,8 +57,8 @@ pub(crate) struct ExecArgs {
     /// In this instance
     #[arg(short, long, value_name = "INSTANCE")]
     pub(crate) instance: Option<String>,
-    /// The command [default: sh, on a terminal]
-    #[arg(last = true, value_name = "COMMAND")]
+    /// The command, with its own arguments [default: sh, on a terminal]
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     pub(crate) command: Vec<String>,
 }
 
@@ -63,7 +68,7 @@ pub(crate) struct ExecArgs {
   panda run --detach -- python import.py big.csv
   panda run --timeout 2h -- ./backfill
 
-Exits with the command's own code.")]
+Panda's own options come before the command. Exits with the command's own code.")]
 pub(crate) struct RunArgs {
     /// Start it and return
     #[arg(long)]
@@ -71,8 +76,8 @@ pub(crate) struct RunArgs {
     /// Kill it after this time, such as 30m [default: 1h]
     #[arg(long, value_name = "TIME")]
     pub(crate) timeout: Option<String>,
-    /// The command
-    #[arg(last = true, required = true, value_name = "COMMAND")]
+    /// The command, with its own arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_name = "COMMAND")]
     pub(crate) command: Vec<String>,
 }
 
@@ -99,6 +104,6 @@ pub(crate) struct EventsArgs {
     #[arg(short, long)]
     pub(crate) follow: bool,
     /// So many of the newest
-    #[arg(short = 'n', long = "lines", value_name = "N", default_value_t = 50)]
+    #[arg(short = 'n', long = "lines", value_name = "N", default_value = "50", value_parser = value::lines, allow_negative_numbers = true)]
     pub(crate) lines: u32,
 }

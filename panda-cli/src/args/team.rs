@@ -2,6 +2,8 @@
 
 use clap::{Args, Subcommand};
 
+use super::value;
+
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   panda login                           # the server on this machine
@@ -74,7 +76,7 @@ pub(crate) enum TokensCommand {
         #[arg(long, value_name = "SCOPE", default_value = "full")]
         scope: String,
         /// Days until it ends, 1 to 365
-        #[arg(long, value_name = "DAYS")]
+        #[arg(long, value_name = "DAYS", value_parser = value::days, allow_negative_numbers = true)]
         ttl: Option<u32>,
     },
     /// List tokens

@@ -131,7 +131,7 @@ pub(super) fn logout(out: &Output, shared: &Shared) -> Result<()> {
     let server = match Place::here()?.server(shared) {
         Ok(server) => server,
         Err(error) if error.code() == Some(ErrorCode::Unauthenticated) => {
-            out.say("nobody is signed in");
+            out.done(&serde_json::json!({ "signed_out": null }), "nobody is signed in");
             return Ok(());
         }
         Err(error) => return Err(error),
@@ -143,11 +143,14 @@ pub(super) fn logout(out: &Output, shared: &Shared) -> Result<()> {
         logins.current = logins.servers.keys().next().cloned();
     }
     logins.save()?;
-    if was.is_none() {
-        out.say(&format!("nobody is signed in to {address}"));
-        return Ok(());
+    let (gone, text) = match was {
+        Some(_) => (Some(&address), format!("signed out of {address}")),
+        None => (None, format!("nobody is signed in to {address}")),
+    };
+    out.done(&serde_json::json!({ "signed_out": gone }), &text);
+    if std::env::var_os("PANDA_TOKEN").is_some_and(|token| !token.is_empty()) {
+        out.say("note: PANDA_TOKEN is set, and verbs go on using it");
     }
-    out.say(&format!("signed out of {address}"));
     Ok(())
 }
 

@@ -1,13 +1,13 @@
 //! `apps` and `destroy`.
 
-use panda_api_types::{App, AppRequest};
+use panda_api_types::{App, AppRequest, ErrorCode};
 use reqwest::Method;
 
 use crate::api::Ask;
 use crate::args::{AppsCommand, DestroyArgs};
 use crate::ask;
 use crate::error::{CliError, Result};
-use crate::session::{Session, Target};
+use crate::session::{NO_APP, Session, Target};
 use crate::settings;
 use crate::table::release;
 use crate::target::app_name;
@@ -63,6 +63,10 @@ pub(super) async fn destroy(session: &Session, args: &DestroyArgs) -> Result<()>
     let target = Target { app: app.clone(), environment: session.place.environment(&shared)? };
     let found: Result<App> = session.api.get(&target.ask([])).await;
     if let Err(error) = found {
+        let error = match error.code() {
+            Some(ErrorCode::NotFound) => error.detail_instead(NO_APP.to_owned()),
+            _ => error,
+        };
         return Err(session.explain(&target, error).await);
     }
     let confirmed = if let Some(name) = &args.confirm {
@@ -82,6 +86,7 @@ pub(super) async fn destroy(session: &Session, args: &DestroyArgs) -> Result<()>
         settings::unlink(directory)?;
         session.out.say(&format!("`{}` is no longer `{}`", directory.display(), link.app));
     }
-    session.out.say(&format!("`{app}` is being removed"));
+    let done = serde_json::json!({ "app": app, "state": "deleting" });
+    session.out.done(&done, &format!("`{app}` is being removed"));
     Ok(())
 }

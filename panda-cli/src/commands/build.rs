@@ -23,8 +23,8 @@ pub(super) async fn run(out: &Output, shared: &Shared, args: &BuildArgs) -> Resu
     let session = Session::open(shared.clone(), out.clone(), place)?;
     let mut progress = Progress::new(out);
     let keep = manifest.and_then(|(_, manifest)| manifest.build.dockerfile).into_iter().collect();
-    let tree =
-        Tree::read(&session.place.directory, keep, &mut progress)?.send(&session.api, &mut progress).await?;
+    let tree = Tree::read(&session.place.directory, keep, &mut progress).await?;
+    let tree = tree.send(&session.api, &mut progress).await?;
     let app = session.place.app_if_said(shared)?;
     let ask = Ask::at(["uploads", "plan"]).with_some("app", app);
     let plan: PlanView =

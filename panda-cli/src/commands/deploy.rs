@@ -9,7 +9,7 @@ use panda_api_types::{
 use panda_domain::clock::Clock;
 use panda_domain::ids::{DeploymentId, IdSource};
 use panda_domain::image::ImageReference;
-use panda_domain::manifest::Manifest;
+use panda_domain::manifest::{Manifest, closest};
 use panda_domain::names::{AppName, EnvKey};
 use reqwest::Method;
 
@@ -40,92 +40,135 @@ pub(super) async fn deploy(out: &Output, shared: &Shared, args: DeployArgs) -> R
         })?;
     }
     let session = Session::open(shared.clone(), out.clone(), place)?;
-    let target = target(&session, manifest.as_ref().map(|(_, manifest)| manifest))?;
+    refuse_home(&session.place, &args)?;
+    let aim = aim(&session, manifest.as_ref().map(|(_, manifest)| manifest))?;
     let mut interrupt = Interrupt::listen()?;
-    let prepared = prepare(&session, &target, &args, manifest);
+    let prepared = prepare(&session, &aim, &args, manifest);
     let Some(request) = interrupt.or(prepared).await else {
         session.out.say("\nstopped; nothing was deployed, and what was sent isn't sent again");
         return Err(CliError::Said(EXIT_INTERRUPTED));
     };
     let mut request = request?;
     request.overrides = overrides;
+    let target = &aim.target;
     let accepted: DeploymentAccepted =
         session.api.exchange(Method::POST, &target.ask(["deployments"]), &request).await?;
-    link_if_new(&session, &target, &args)?;
-    follow::accepted(&session, &target, &accepted, args.follow.detach, &mut interrupt).await
+    link_if_new(&session, target, &args)?;
+    follow::accepted(&session, target, &accepted, args.follow.detach, &mut interrupt).await
 }
 
 fn overrides(args: &DeployArgs) -> Result<DeploymentOverrides> {
     let mut env = std::collections::BTreeMap::new();
     for item in &args.env {
         let (key, value) = pair(item)?;
-        key.parse::<EnvKey>().map_err(|error| CliError::new(ErrorCode::InvalidRequest, error.to_string()))?;
+        key.parse::<EnvKey>()?;
         env.insert(key, value);
     }
     Ok(DeploymentOverrides { replicas: args.replicas, env, port: args.port })
 }
 
+/// What is deployed where.
+struct Aim {
+    target: Target,
+    /// Whether somebody named the app, by a flag or a link; otherwise the name was found in the directory.
+    named: bool,
+}
+
 /// Returns the app: flag, link, panda.toml, the directory's name.
-fn target(session: &Session, manifest: Option<&Manifest>) -> Result<Target> {
+fn aim(session: &Session, manifest: Option<&Manifest>) -> Result<Aim> {
     let environment = session.place.environment(&session.shared)?;
     let linked = session.place.link.as_ref().map(|(_, link)| link.app.clone());
-    let app: AppName = match session.shared.app.clone().or(linked) {
+    let said = session.shared.app.clone().or(linked);
+    let named = said.is_some();
+    let app: AppName = match said {
         Some(name) => crate::target::app_name(&name)?,
         None => match manifest.and_then(|manifest| manifest.app.clone()) {
             Some(app) => app,
             None => local::directory_name(&session.place)?,
         },
     };
-    Ok(Target { app, environment })
+    Ok(Aim { target: Target { app, environment }, named })
 }
 
-/// Makes sure of the app and sends the directory.
+/// A home directory, or the whole machine, is deployed by mistake only.
+fn refuse_home(place: &Place, args: &DeployArgs) -> Result<()> {
+    let home = etcetera::home_dir().ok().and_then(|home| home.canonicalize().ok());
+    let (what, is_it) = match &place.directory {
+        directory if directory.parent().is_none() => ("the root of this machine", true),
+        directory => ("your home directory", home.as_ref() == Some(directory)),
+    };
+    if !is_it || args.path != "." || args.image.is_some() {
+        return Ok(());
+    }
+    Err(CliError::usage(format!("this is {what}, and all of it would be sent"))
+        .hint("go to the app's directory, or name it: panda deploy PATH"))
+}
+
+/// Reads the directory, makes sure of the app, and sends what the server lacks.
 async fn prepare(
     session: &Session,
-    target: &Target,
+    aim: &Aim,
     args: &DeployArgs,
     manifest: Option<(String, Manifest)>,
 ) -> Result<DeployRequest> {
-    ensure_app(session, target, args.create).await?;
     let mut request = DeployRequest { no_cache: args.no_cache, ..DeployRequest::default() };
     let ids = IdSource::random(Clock::system());
     request.idempotency_key = Some(ids.next::<DeploymentId>().as_str().to_owned());
     if let Some(image) = &args.image {
+        ensure_app(session, aim, args.create).await?;
         request.image = Some(image.clone());
         request.manifest = manifest.map(|(text, _)| text);
         return Ok(request);
     }
     let mut progress = Progress::new(&session.out);
     let keep = manifest.and_then(|(_, manifest)| manifest.build.dockerfile).into_iter().collect();
-    let tree = Tree::read(&session.place.directory, keep, &mut progress)?;
+    // First of all: no app is made for a directory that has nothing in it.
+    let tree = Tree::read(&session.place.directory, keep, &mut progress).await?;
+    ensure_app(session, aim, args.create).await?;
     request.tree = Some(tree.send(&session.api, &mut progress).await?);
     request.git_sha = git::head(&session.place.directory);
     Ok(request)
 }
 
-/// Makes the app if it isn't there. Where nobody can be asked, only a flag does that.
-async fn ensure_app(session: &Session, target: &Target, create: bool) -> Result<()> {
+/// Makes the app if it isn't there. Where nobody can be asked, a name that somebody gave may be a slip, and then only a
+/// flag makes an app; so may one that is close to another app's.
+async fn ensure_app(session: &Session, aim: &Aim, create: bool) -> Result<()> {
+    let Aim { target, named } = aim;
     let found: Result<App> = session.api.get(&target.ask([])).await;
     let missing = match found {
         Ok(_) => return Ok(()),
-        Err(error) if error.code() == Some(ErrorCode::NotFound) => error,
+        Err(error) if error.code() == Some(ErrorCode::NotFound) => {
+            error.detail_instead(format!("there is no app `{}`", target.app))
+        }
         Err(error) => return Err(error),
     };
     if !(create || session.shared.yes) {
-        if !session.out.interactive() {
-            let missing = CliError::new(ErrorCode::NotFound, format!("there is no app `{}`", target.app));
-            let close = session.explain(target, missing).await;
-            return Err(close.hint("pass --create"));
-        }
-        let question = format!("There is no app `{}` yet. Make it?", target.app);
-        if !ask::confirm(&session.out, false, &question, "--create")? {
-            return Err(missing.hint("name another app with -a APP"));
+        if session.out.interactive() {
+            let question = format!("There is no app `{}` yet. Make it?", target.app);
+            if !ask::confirm(&session.out, false, &question, "--create")? {
+                return Err(missing.hint_instead("name another app with -a APP".to_owned()));
+            }
+        } else {
+            let close = close_app(session, target).await?;
+            if *named || close.is_some() {
+                let hint = match close {
+                    Some(close) => format!("did you mean `{close}`? If not, pass --create"),
+                    None => "pass --create to make it; `panda apps list` shows all".to_owned(),
+                };
+                return Err(missing.hint_instead(hint));
+            }
         }
     }
     let request = AppRequest { name: target.app.to_string(), project: None };
     let _: App = session.api.exchange(Method::POST, &Ask::at(["apps"]), &request).await?;
     session.out.say(&format!("made app `{}`", target.app));
     Ok(())
+}
+
+async fn close_app(session: &Session, target: &Target) -> Result<Option<String>> {
+    let apps: Vec<App> = session.api.list(&Ask::at(["apps"]), None).await?;
+    let names = apps.iter().map(|app| app.name.as_str());
+    Ok(closest(target.app.as_str(), names).map(str::to_owned))
 }
 
 /// Links the directory at its first deploy, so that every verb in it means this app.

@@ -2,11 +2,11 @@
 
 use panda_api_types::{DoctorCheck, ErrorCode, ServerInfo, Whoami};
 
-use crate::api::{Api, Ask};
+use crate::api::Ask;
 use crate::args::{DoctorArgs, Shared};
 use crate::error::{CliError, Result};
 use crate::output::Output;
-use crate::session::{Session, Target};
+use crate::session::{NO_APP, Session, Target};
 use crate::settings;
 use crate::target::{Place, app_name};
 
@@ -79,24 +79,41 @@ async fn server(session: &Session, args: &DoctorArgs, checks: &mut Vec<DoctorChe
             return Ok(());
         }
     }
-    add_remote(&session.api, &Ask::at(["doctor"]), checks).await;
-    let named = args.name.as_deref().map(app_name).transpose()?;
-    // A broken panda.toml has its own line above; it isn't a reason to stop here.
-    if let Some(app) = named.or_else(|| session.place.app_if_said(&session.shared).ok().flatten()) {
-        let environment = session.place.environment(&session.shared)?;
-        add_remote(&session.api, &Target { app, environment }.ask(["doctor"]), checks).await;
-    }
-    Ok(())
-}
-
-async fn add_remote(api: &Api, ask: &Ask, checks: &mut Vec<DoctorCheck>) {
-    match api.list::<DoctorCheck>(ask, None).await {
+    match session.api.list::<DoctorCheck>(&Ask::at(["doctor"]), None).await {
         Ok(more) => checks.extend(more),
         Err(error) if matches!(error.code(), Some(ErrorCode::Forbidden)) => {
             checks.push(check("server's own checks", "ok", "only admins may see them", ""));
         }
         Err(error) => checks.push(failed("server's own checks", &error)),
     }
+    app(session, args, checks).await
+}
+
+/// Looks at the app that is named, or that the directory stands for. One that was named and isn't there is an error; a
+/// directory that was never deployed isn't.
+async fn app(session: &Session, args: &DoctorArgs, checks: &mut Vec<DoctorCheck>) -> Result<()> {
+    let named = args.name.as_ref().or(session.shared.app.as_ref());
+    let app = match named {
+        Some(name) => app_name(name)?,
+        // A broken panda.toml has its own line above; it isn't a reason to stop here.
+        None => match session.place.app_if_said(&session.shared).ok().flatten() {
+            Some(app) => app,
+            None => return Ok(()),
+        },
+    };
+    let target = Target { app, environment: session.place.environment(&session.shared)? };
+    match session.api.list::<DoctorCheck>(&target.ask(["doctor"]), None).await {
+        Ok(more) => checks.extend(more),
+        Err(error) if error.code() == Some(ErrorCode::NotFound) => {
+            let error = session.explain(&target, error.detail_instead(NO_APP.to_owned())).await;
+            if named.is_some() {
+                return Err(error);
+            }
+            checks.push(check("app", "warning", error.detail(), "panda deploy"));
+        }
+        Err(error) => checks.push(failed(&format!("app {}", target.app), &error)),
+    }
+    Ok(())
 }
 
 fn tell(out: &Output, checks: &[DoctorCheck]) -> Result<()> {

@@ -28,7 +28,7 @@ pub(super) async fn run(session: &Session, command: DomainsCommand) -> Result<()
         DomainsCommand::Remove { host } => {
             let host = checked(&host)?;
             session.api.order(Method::DELETE, &target.ask(["domains", &host])).await?;
-            session.out.say(&format!("removed {host}"));
+            session.out.done(&serde_json::json!({ "removed": host }), &format!("removed {host}"));
             Ok(())
         }
     }
@@ -36,10 +36,7 @@ pub(super) async fn run(session: &Session, command: DomainsCommand) -> Result<()
 
 fn checked(host: &str) -> Result<String> {
     let lower = host.to_lowercase();
-    let parsed = lower
-        .parse::<Hostname>()
-        .map_err(|error| CliError::new(ErrorCode::InvalidRequest, error.to_string()))?;
-    Ok(parsed.into())
+    Ok(lower.parse::<Hostname>()?.into())
 }
 
 fn ready(domain: &Domain) -> bool {

@@ -1,27 +1,24 @@
 //! `env`: variables and secrets.
 
-use std::collections::BTreeMap;
+mod change;
+
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use panda_api_types::{
-    EnvChangeRequest, EnvChanged, EnvHistoryEntry, EnvPatch, EnvVariable, ErrorCode, FieldError,
-};
+use panda_api_types::{EnvHistoryEntry, EnvPatch, EnvVariable, ErrorCode};
 use panda_domain::clock::Clock;
 use panda_domain::manifest::closest;
-use panda_domain::names::EnvKey;
-use reqwest::Method;
 
-use crate::args::{EnvCommand, FollowArgs};
+use crate::args::EnvCommand;
+use crate::dotenv;
 use crate::error::{CliError, Result};
-use crate::follow::{self, Interrupt};
+use crate::progress::counted;
 use crate::session::{Session, Target};
 use crate::table::ago;
-use crate::{ask, dotenv};
 
-type Changes = BTreeMap<String, EnvPatch>;
+use change::{change, imported, try_out, wished};
 
 /// Does what is asked with the variables of an app.
 pub(super) async fn run(session: &Session, command: Option<EnvCommand>) -> Result<()> {
@@ -35,91 +32,24 @@ pub(super) async fn run(session: &Session, command: Option<EnvCommand>) -> Resul
             let gone = |key| (key, EnvPatch { value: None, secret: false });
             change(session, &target, keys.into_iter().map(gone).collect(), no_deploy, &follow).await
         }
-        EnvCommand::Import { file, secret, no_deploy, follow } => {
-            let changes = imported(&file, secret)?;
-            session.out.say(&format!("setting {}", changes.keys().cloned().collect::<Vec<_>>().join(", ")));
-            change(session, &target, changes, no_deploy, &follow).await
+        EnvCommand::Import { file, from, secret, keep, dry_run, no_deploy, follow } => {
+            let file = file.or(from).unwrap_or_else(|| ".env".to_owned());
+            let mut changes = imported(&file, secret)?;
+            if keep {
+                let there = variables(session, &target, false).await?;
+                changes.retain(|key, _| !there.iter().any(|variable| variable.key == *key));
+            }
+            if dry_run {
+                try_out(session, &target, changes).await
+            } else {
+                change(session, &target, changes, no_deploy, &follow).await
+            }
         }
         EnvCommand::List { reveal } => list(session, &target, reveal).await,
         EnvCommand::Get { key } => get(session, &target, &key).await,
         EnvCommand::Pull { file } => pull(session, &target, &file).await,
         EnvCommand::History => history(session, &target).await,
     }
-}
-
-/// Turns `A=1 B C -` into changes; what has no value is asked for, `-` after a name means stdin.
-fn wished(session: &Session, items: &[String], secret: bool) -> Result<Changes> {
-    let mut changes = Changes::new();
-    let mut items = items.iter().peekable();
-    while let Some(item) = items.next() {
-        let (key, value) = match item.split_once('=') {
-            Some((key, value)) => (key, value.to_owned()),
-            None if item == "-" => return Err(CliError::usage("`-` needs a name before it")),
-            None if items.peek().is_some_and(|next| *next == "-") => {
-                items.next();
-                (item.as_str(), ask::stdin()?)
-            }
-            None => {
-                let hint = format!("`{item}=VALUE`, or `{item} -` to read stdin");
-                (item.as_str(), ask::secret(&session.out, &format!("Value of {item}:"), &hint)?)
-            }
-        };
-        changes.insert(key.to_owned(), EnvPatch { value: Some(value), secret });
-    }
-    Ok(changes)
-}
-
-fn imported(file: &str, secret: bool) -> Result<Changes> {
-    let text = if file == "-" {
-        ask::stdin()?
-    } else {
-        std::fs::read_to_string(file).map_err(|error| CliError::file("read", Path::new(file), &error))?
-    };
-    let pairs = dotenv::parse(&text)
-        .map_err(|error| CliError::new(ErrorCode::InvalidRequest, format!("`{file}`: {error}")))?;
-    if pairs.is_empty() {
-        return Err(CliError::new(ErrorCode::InvalidRequest, format!("`{file}` has no variables")));
-    }
-    Ok(pairs.into_iter().map(|(key, value)| (key, EnvPatch { value: Some(value), secret })).collect())
-}
-
-async fn change(
-    session: &Session,
-    target: &Target,
-    changes: Changes,
-    no_deploy: bool,
-    follow: &FollowArgs,
-) -> Result<()> {
-    check_names(&changes)?;
-    let mut interrupt = Interrupt::listen()?;
-    let count = changes.len();
-    let request = EnvChangeRequest { changes, deploy: !no_deploy };
-    let changed: EnvChanged = session.api.exchange(Method::PATCH, &target.ask(["env"]), &request).await?;
-    if let Some(accepted) = &changed.deployment {
-        return follow::accepted(session, target, accepted, follow.detach, &mut interrupt).await;
-    }
-    if session.out.json {
-        session.out.json_line(&changed);
-    } else {
-        let when = if no_deploy { "; the next deploy takes it" } else { "" };
-        session.out.say(&format!("{count} changed, version {}{when}", changed.version));
-    }
-    Ok(())
-}
-
-/// Names every name that can't be, before anything is sent.
-fn check_names(changes: &Changes) -> Result<()> {
-    let wrong: Vec<FieldError> = changes
-        .keys()
-        .filter_map(|key| {
-            let error = key.parse::<EnvKey>().err()?;
-            Some(FieldError { field: format!("changes.{key}"), message: error.to_string() })
-        })
-        .collect();
-    if wrong.is_empty() {
-        return Ok(());
-    }
-    Err(CliError::new(ErrorCode::InvalidRequest, "a variable can't have this name").fields(wrong))
 }
 
 async fn variables(session: &Session, target: &Target, reveal: bool) -> Result<Vec<EnvVariable>> {
@@ -214,7 +144,17 @@ async fn pull(session: &Session, target: &Target, file: &str) -> Result<()> {
         Err(error) => return Err(CliError::file("write", path, &error)),
     }
     let secrets = variables.iter().filter(|variable| variable.value.is_none()).count();
-    session.out.say(&format!("wrote {} to {file}; {secrets} secrets left out", variables.len() - secrets));
+    let written = variables.len() - secrets;
+    let done = serde_json::json!({ "file": file, "written": written, "secrets_left_out": secrets });
+    let left_out = format!("; {} left out", counted(secrets, "secret"));
+    session.out.done(
+        &done,
+        &format!(
+            "wrote {} to {file}{}",
+            counted(written, "variable"),
+            if secrets == 0 { "" } else { &left_out }
+        ),
+    );
     Ok(())
 }
 

@@ -6,14 +6,12 @@ use std::io::{ErrorKind, Write};
 use clap::CommandFactory;
 use panda_api_types::ErrorCode;
 use panda_domain::manifest;
-use panda_domain::names::{AppName, EnvironmentName};
+use panda_domain::names::AppName;
 
-use crate::args::{Cli, CompletionArgs, InitArgs, LinkArgs, Shared};
-use crate::ask;
+use crate::args::{Cli, CompletionArgs, InitArgs, Shared};
 use crate::error::{CliError, Result};
 use crate::output::Output;
-use crate::settings::{self, Link};
-use crate::target::{Place, address_of, app_name, parse_server};
+use crate::target::{Place, app_name};
 
 /// Prints a shell's completion script.
 #[expect(clippy::unnecessary_wraps, reason = "all verbs have one shape")]
@@ -63,49 +61,4 @@ pub(super) fn directory_name(place: &Place) -> Result<AppName> {
     AppName::from_directory(&directory).ok_or_else(|| {
         CliError::usage(format!("`{directory}` makes no app name")).hint("name the app: -a APP")
     })
-}
-
-/// Makes the directory stand for an app.
-pub(super) fn link(out: &Output, shared: &Shared, args: &LinkArgs) -> Result<()> {
-    let place = Place::here()?;
-    let name = match args.name.as_ref().or(shared.app.as_ref()) {
-        Some(name) => name.clone(),
-        None => match place.manifest()?.and_then(|(_, manifest)| manifest.app) {
-            Some(app) => app.to_string(),
-            None => ask::text(out, "Which app?", "the app's name: panda link APP")?,
-        },
-    };
-    let app = app_name(&name)?;
-    let environment = match &shared.environment {
-        Some(environment) => Some(
-            environment
-                .parse::<EnvironmentName>()
-                .map_err(|error| CliError::new(ErrorCode::InvalidRequest, error.to_string()))?,
-        ),
-        None => None,
-    };
-    let server = match &shared.server {
-        Some(server) => Some(address_of(&parse_server(server)?)),
-        None => None,
-    };
-    let link = Link { app: app.to_string(), environment: environment.map(String::from), server };
-    link.save(&place.directory)?;
-    if out.json {
-        out.json(&link);
-    } else {
-        out.say(&format!("`{}` is `{app}` from now on", place.directory.display()));
-    }
-    Ok(())
-}
-
-/// Undoes a link.
-pub(super) fn unlink(out: &Output) -> Result<()> {
-    let place = Place::here()?;
-    let Some((directory, link)) = place.link else {
-        out.say("nothing is linked here");
-        return Ok(());
-    };
-    settings::unlink(&directory)?;
-    out.say(&format!("`{}` is no longer `{}`", directory.display(), link.app));
-    Ok(())
 }

@@ -1,6 +1,6 @@
 //! `logs`: lines of instances, or of a build.
 
-use panda_api_types::{DeployEvent, Deployment, ErrorCode, LogLine};
+use panda_api_types::{DeployEvent, Deployment, ErrorCode, LogLine, Problem};
 use panda_domain::manifest::parse_duration;
 
 use crate::args::LogsArgs;
@@ -44,15 +44,29 @@ async fn lines(session: &Session, target: &Target, args: &LogsArgs) -> Result<()
     } else {
         Events::once(&session.api, ask.with("follow", false))
     };
+    let mut shown = false;
     while let Some(event) = events.next().await? {
         if event.kind == "end" {
             break;
         }
+        // Who follows waits until it passes.
+        if event.kind == "problem" && !args.follow {
+            let problem = serde_json::from_str::<Problem>(&event.data);
+            return Err(problem.map_or_else(|_| cut(), CliError::from));
+        }
         if let Ok(line) = serde_json::from_str::<LogLine>(&event.data) {
             show(session, &line);
+            shown = true;
         }
     }
+    if !shown && !session.out.json {
+        session.out.say(&format!("no lines of `{}`", target.app));
+    }
     Ok(())
+}
+
+fn cut() -> CliError {
+    CliError::new(ErrorCode::Unavailable, "the log broke off").hint("try again")
 }
 
 fn show(session: &Session, line: &LogLine) {

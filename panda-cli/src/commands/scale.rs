@@ -1,7 +1,6 @@
 //! `scale`: how many, and how large.
 
 use panda_api_types::{App, ErrorCode, ScaleRequest};
-use panda_domain::formation::MAX_REPLICAS;
 use panda_domain::manifest::{closest, parse_bytes, parse_cpu};
 use reqwest::Method;
 
@@ -31,7 +30,9 @@ fn request(app: &App, args: &ScaleArgs) -> Result<ScaleRequest> {
     for item in &args.items {
         let (process, count) = match item.split_once('=') {
             Some((process, count)) => (known(app, process)?, Some(count)),
-            None if item.bytes().all(|b| b.is_ascii_digit()) => (main_process(app)?, Some(item.as_str())),
+            None if item.trim_start_matches('-').bytes().all(|b| b.is_ascii_digit()) => {
+                (main_process(app)?, Some(item.as_str()))
+            }
             None => (known(app, item)?, None),
         };
         if let Some(count) = count {
@@ -61,10 +62,7 @@ fn request(app: &App, args: &ScaleArgs) -> Result<ScaleRequest> {
 }
 
 fn replicas(text: &str) -> Result<u32> {
-    text.parse().ok().filter(|count| *count <= MAX_REPLICAS).ok_or_else(|| {
-        CliError::usage(format!("`{text}` is no number of instances"))
-            .hint(format!("use 0 to {MAX_REPLICAS}"))
-    })
+    crate::args::replicas(text).map_err(|wrong| CliError::usage(wrong.to_string()).hint(wrong.fix))
 }
 
 fn known(app: &App, process: &str) -> Result<String> {

@@ -90,6 +90,9 @@ pub(super) async fn status(session: &Session, args: &StatusArgs) -> Result<()> {
         let detail = detail.map(|detail| format!(": {detail}")).unwrap_or_default();
         line("step", &format!("{} {}{detail}", step.state, step.title));
     }
+    if let Some(fix) = status.deployment.as_ref().and_then(|deployment| deployment.fix.as_deref()) {
+        line("fix", fix);
+    }
     for notice in &status.notices {
         line("notice", notice);
     }

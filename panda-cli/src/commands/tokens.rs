@@ -67,6 +67,7 @@ async fn revoke(session: &Session, wanted: &str) -> Result<()> {
         });
     };
     session.api.order(Method::DELETE, &tokens().then([&token.id])).await?;
-    session.out.say(&format!("revoked {} ({})", token.name, token.id));
+    let done = serde_json::json!({ "revoked": token.id, "name": token.name });
+    session.out.done(&done, &format!("revoked {} ({})", token.name, token.id));
     Ok(())
 }

@@ -201,8 +201,9 @@ fn each_end_has_its_exit_code_and_says_what_to_do() {
         ran.ends(code);
         assert_eq!(ran.out, "", "no URL on stdout after a failure");
         let told = format!(
-            "error: {}: it listens on 127.0.0.1:3000 only [P202]\n    | listening on 3000\n  v3 serves\n\nhint: listen on 0.0.0.0:8080\n",
-            word.replace('_', " ")
+            "error: {}: it listens on 127.0.0.1:3000 only [P202]\n    | listening on 3000\n  v3 serves\n\nhint: listen on 0.0.0.0:8080\nmore: {}/docs/errors/P202\n",
+            word.replace('_', " "),
+            fake.url
         );
         assert!(ran.err.ends_with(&told), "{}", ran.err);
         let ran = user.panda("deploy -a shop --image x --json");
@@ -212,6 +213,7 @@ fn each_end_has_its_exit_code_and_says_what_to_do() {
             (&last["state"], &last["code"], &last["serving_release"]),
             (&json!(word), &json!("P202"), &json!(3))
         );
+        assert_eq!(last["docs"], format!("{}/docs/errors/P202", fake.url));
     }
 }
 
@@ -312,13 +314,62 @@ fn an_app_is_made_by_a_flag_only_and_a_slip_is_noticed() {
 }
 
 #[test]
+fn a_first_deploy_without_any_flag_makes_the_app_that_the_directory_names() {
+    let kept = Kept::default();
+    let routes = Router::new()
+        .route("/apps", get(|| async { Json(json!({ "items": [app("shop")] })) }))
+        .route("/apps", post(|| async { (axum::http::StatusCode::CREATED, Json(app("wishes"))) }))
+        .route(
+            "/apps/wishes/deployments",
+            post(|| async { Json(json!({ "unchanged": true, "app": app("wishes") })) }),
+        )
+        .merge(uploads(&kept, 0));
+    let fake = Fake::start(routes);
+    let made =
+        || fake.seen_at("POST", "/apps").iter().map(|seen| seen.json()["name"].clone()).collect::<Vec<_>>();
+    let user = user_with_files(&fake);
+    // A name that is close to another app's may be a slip.
+    user.write("panda.toml", "app = \"shpo\"\n");
+    assert!(user.panda("deploy").ends(3).err.contains("did you mean `shop`? If not, pass --create"));
+    assert_eq!(made(), Vec::<Value>::new());
+    user.write("panda.toml", "app = \"wishes\"\n");
+    let ran = user.panda("deploy");
+    ran.ends(0);
+    assert!(ran.err.contains("made app `wishes`"), "{}", ran.err);
+    assert_eq!(made(), [json!("wishes")]);
+    // From now on the link names it: if it is gone, a person has to say so.
+    assert!(user.panda("deploy").ends(3).err.contains("pass --create to make it"));
+}
+
+#[test]
+fn a_directory_with_nothing_in_it_makes_no_app() {
+    let fake = Fake::start(Router::new());
+    let user = User::of(&fake);
+    assert!(user.panda("deploy --create").ends(6).err.contains("no files to deploy"));
+    assert!(fake.seen().is_empty(), "{:?}", fake.seen());
+}
+
+#[test]
+fn nobody_sends_their_home_directory_by_mistake() {
+    let fake = Fake::start(shop());
+    let user = user_with_files(&fake);
+    let home = user.directory.path().to_string_lossy().into_owned();
+    let ran = user.run_with(&["deploy", "-a", "shop"], &[("HOME", &home)]);
+    ran.ends(2);
+    assert!(ran.err.contains("your home directory") && ran.err.contains("panda deploy PATH"), "{}", ran.err);
+    assert!(fake.seen().is_empty());
+}
+
+#[test]
 fn bad_input_is_refused_before_anything_is_sent() {
     let fake = Fake::start(shop());
     let user = User::of(&fake);
     for (line, code, told) in [
         ("deploy -a shop --image a/../b@x", 6, "image"),
         ("deploy -a SHOP --image x", 6, "app name `SHOP`"),
-        ("deploy -a shop --env A-B=1", 6, "variable name `A-B`"),
+        ("deploy -a shop --env A-B=1", 6, "`A_B` would do"),
+        ("deploy -a My_App --image x", 6, "`my-app` would do"),
+        ("deploy -a shop --image x -e Prod", 6, "`prod` would do"),
         ("deploy -a shop --env A", 2, "KEY=VALUE"),
         ("deploy -a shop ./absent", 3, "absent"),
         ("deploy -a shop --replicas x", 2, "`x`"),

@@ -8,7 +8,7 @@ use axum::routing::get;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 
-use crate::fake::{Fake, User, deployment, sse};
+use crate::fake::{Fake, User, app, deployment, problem, sse};
 
 fn line(text: &str) -> (&'static str, Value) {
     let line = json!({ "at": "2026-01-02T03:04:05.678901234Z", "process": "web", "instance": "i1", "stream": "out", "line": text });
@@ -37,6 +37,31 @@ fn hostile_lines_reach_the_terminal_as_text() {
     assert_eq!(ran.out.lines().count(), 2);
     assert!(!ran.out.contains('\u{1b}'));
     user.panda("logs -a shop --since yesterday").ends(2);
+}
+
+#[test]
+fn a_process_that_isnt_there_is_told_with_those_that_are() {
+    let refuse = || async {
+        let mut refused = problem(404, "not-found", "`shop` has no process `nope`");
+        let body = json!({ "type": "x", "title": "x", "status": 404, "code": "not-found",
+            "detail": "`shop` has no process `nope`", "errors": [{ "field": "process", "message": "it has `web`, `worker`" }] });
+        *refused.body_mut() = body.to_string().into();
+        refused
+    };
+    let routes = Router::new()
+        .route("/apps/shop/logs", get(refuse))
+        .route("/apps", get(|| async { Json(json!({ "items": [app("shop")] })) }));
+    let ran = User::of(&Fake::start(routes)).panda("logs -p nope -a shop");
+    ran.ends(3);
+    insta::assert_snapshot!(ran.err);
+}
+
+#[test]
+fn a_log_without_lines_says_so() {
+    let routes = Router::new().route("/apps/shop/logs", get(|| async { sse(&[("end", json!({}))], 1) }));
+    let ran = User::of(&Fake::start(routes)).panda("logs -a shop");
+    ran.ends(0);
+    assert_eq!((ran.out.as_str(), ran.err.as_str()), ("", "no lines of `shop`\n"));
 }
 
 #[test]

@@ -2,9 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of tests fail the test by it")]
 
 mod deploy;
+mod doctor;
 mod env;
 mod exec;
 mod fake;
+mod link;
 mod local;
 mod login;
 mod logs;

@@ -94,6 +94,53 @@ fn slips_get_did_you_mean_and_exit_2() {
 }
 
 #[test]
+fn numbers_that_wont_do_are_told_with_what_would() {
+    let user = User::stranger();
+    let mut all = String::new();
+    for line in [
+        "deploy --replicas -1",
+        "deploy --replicas three",
+        "deploy --replicas 1000000",
+        "deploy --replicas",
+        "deploy --port 0",
+        "deploy --port 99999",
+        "logs -n -5",
+        "releases -n many",
+        "tokens create ci --ttl 9999",
+    ] {
+        let ran = user.panda(line);
+        ran.ends(2);
+        all = format!("{all}$ panda {line}\n{}\n", ran.err);
+    }
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn names_that_cant_be_are_told_with_the_rule_and_one_that_would_do() {
+    let fake = Fake::start(Router::new());
+    let user = User::of(&fake);
+    let mut all = String::new();
+    for line in [
+        "apps create My_Shop",
+        "apps create api",
+        "apps create 42",
+        "link Shop;rm",
+        "ps -a shop -e Prod_1",
+        "env set log-level=debug PORT=1 -a shop",
+        "env set 2FA=on -a shop",
+        "domains add https://Www.Example.com/path -a shop",
+        "domains add *.example.com -a shop",
+        "domains add 10.0.0.1 -a shop",
+    ] {
+        let ran = user.panda(line);
+        ran.ends(6);
+        all = format!("{all}$ panda {line}\n{}\n", ran.err);
+    }
+    insta::assert_snapshot!(all);
+    assert!(fake.seen().is_empty(), "{:?}", fake.seen());
+}
+
+#[test]
 fn words_of_other_platforms_work_and_teach_ours() {
     let routes = Router::new().route("/apps/shop/env", get(|| async { Json(json!({ "items": [] })) }));
     let fake = Fake::start(routes);
@@ -147,7 +194,16 @@ fn without_server_login_or_network_the_way_out_is_named() {
     let routes = Router::new()
         .route("/apps/shop/instances", get(|| async { problem(401, "unauthenticated", "no valid login") }));
     let fake = Fake::start(routes);
-    assert!(User::of(&fake).panda("ps -a shop").ends(4).err.contains("hint: run `panda login`"));
+    let ran = User::of(&fake).panda("ps -a shop");
+    ran.ends(4);
+    assert!(ran.err.contains("has ended or was revoked") && ran.err.contains("PANDA_TOKEN"), "{}", ran.err);
+    let ran = user.panda(&format!("ps -a shop --server {}", fake.url));
+    ran.ends(4);
+    assert!(
+        ran.err.contains("you aren't signed in") && ran.err.contains("panda login --server"),
+        "{}",
+        ran.err
+    );
 }
 
 #[test]

@@ -102,6 +102,8 @@ fn scale_takes_numbers_names_and_sizes() {
     );
     for (line, code) in [
         ("scale web=-1", 2),
+        ("scale -1", 2),
+        ("scale web=99999", 2),
         ("scale web=1e9", 2),
         ("scale 99999", 2),
         ("scale --cpu 1e99", 2),
@@ -162,4 +164,15 @@ fn the_linked_directory_is_what_verbs_mean() {
     user.panda("ps").ends(0);
     let fake_only = fake.seen_at("GET", "/apps/shop/instances");
     assert_eq!(fake_only[0].query, "environment=production&limit=200");
+}
+
+#[test]
+fn what_is_removed_is_told_to_programs_too() {
+    let fake = Fake::start(routes());
+    let user = User::of(&fake);
+    let told = |line: &str| user.panda(&format!("{line} --json")).ends(0).last_json();
+    assert_eq!(told("domains remove a.example.com -a shop"), json!({ "removed": "a.example.com" }));
+    assert_eq!(told("destroy shop --confirm shop"), json!({ "app": "shop", "state": "deleting" }));
+    assert_eq!(told("unlink"), json!({ "unlinked": null }));
+    assert_eq!(told("logout"), json!({ "signed_out": null }));
 }

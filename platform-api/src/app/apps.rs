@@ -31,7 +31,9 @@ pub async fn create(
     let app = match tx.insert_app(&principal.team, &project.id, name).await {
         Ok(app) => app,
         Err(StoreError::Taken { .. }) => {
-            return Err(Error::new(ErrorCode::NameTaken, format!("the team has an app `{name}` already")));
+            let detail = format!("the team has an app `{name}` already");
+            return Err(Error::new(ErrorCode::NameTaken, detail)
+                .with_hint(format!("choose another name, or deploy to it: `panda deploy -a {name}`")));
         }
         Err(error) => return Err(error.into()),
     };
@@ -63,7 +65,8 @@ async fn place(
             Err(error) => return Err(error.into()),
         }
     }
-    Err(Error::conflict(format!("no free host was found for `{}`", app.name)))
+    Err(Error::conflict(format!("no free host was found for `{}`", app.name))
+        .with_hint("choose another name"))
 }
 
 /// Returns the team's apps, or those of one project.
@@ -151,12 +154,14 @@ pub async fn require_living(
 ) -> Result<PlacementRow> {
     let row = require_placement(tx, team, app, environment).await?;
     if row.placement.deleting_at.is_some() {
-        return Err(Error::conflict(format!("app `{app}` is being destroyed")));
+        return Err(Error::conflict(format!("app `{app}` is being destroyed"))
+            .with_hint("wait until `panda apps list` no longer shows it, then make it anew"));
     }
     Ok(row)
 }
 
-async fn require_placed(
+/// Like [`require_placement`], with its scale.
+pub(super) async fn require_placed(
     tx: &mut Tx,
     team: &TeamId,
     app: &AppName,

@@ -266,7 +266,9 @@ async fn note(
 fn refuse_reserved(settings: &PlatformSettings, host: &Hostname) -> Result<()> {
     let own = host_is_within(host, settings.own_host());
     if own || host_is_within(host, &settings.apps_domain) || host_is_within(host, "localhost") {
-        return Err(Error::invalid_field("host", format!("`{host}` belongs to the platform")));
+        return Err(Error::invalid_field("host", format!("`{host}` belongs to the platform")).with_hint(
+            "add a domain that you own; the app answers at its given host anyway (`panda domains list`)",
+        ));
     }
     Ok(())
 }
@@ -288,6 +290,7 @@ fn check_path(path: &str) -> Result<()> {
 
 fn taken(host: &Hostname) -> Error {
     Error::new(ErrorCode::NameTaken, format!("domain `{host}` is in use"))
+        .with_hint("`panda domains remove` takes it off the app that has it")
 }
 
 #[cfg(test)]

@@ -81,26 +81,68 @@ pub fn check_values(changes: &EnvChanges) -> Result<()> {
     if wrong.is_empty() { Ok(()) } else { Err(Error::invalid_fields(wrong)) }
 }
 
+/// What came of one wish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It wasn't set before.
+    Added,
+    /// It had another value.
+    Replaced,
+    /// It is no longer set.
+    Removed,
+    /// It had this value already.
+    Same,
+    /// It was to go, and wasn't set.
+    Absent,
+}
+
+impl Outcome {
+    /// Returns the word that goes over the wire.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Added => "added",
+            Self::Replaced => "replaced",
+            Self::Removed => "removed",
+            Self::Same => "same",
+            Self::Absent => "absent",
+        }
+    }
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish<'a> {
+    /// The changes.
+    pub changes: &'a EnvChanges,
+    /// Whether they are rolled out at once.
+    pub deploy: bool,
+    /// Whether only what would come of it is wanted.
+    pub dry_run: bool,
+}
+
 /// What came of a change.
 #[derive(Debug)]
 pub struct Changed {
     /// The env's version after it; nothing changed makes none.
     pub version: i64,
+    /// What came of each wish.
+    pub outcomes: BTreeMap<EnvKey, Outcome>,
     /// The app.
     pub row: PlacementRow,
     /// The deployment that rolls it out, if one was asked for and something runs.
     pub deployment: Option<DeploymentRow>,
 }
 
-/// Changes variables in one step. With `deploy` the change and its deployment are accepted in the same transaction.
+/// Changes variables in one step. With `deploy` the change and its deployment are accepted in the same transaction; with
+/// `dry_run` that transaction is given up.
 pub async fn change(
     store: &Store,
     principal: &Principal,
     app: &AppName,
     environment: &EnvironmentName,
-    changes: &EnvChanges,
-    deploy: bool,
+    wish: Wish<'_>,
 ) -> Result<Changed> {
+    let Wish { changes, deploy, dry_run } = wish;
     principal.require(Permission::WriteEnv, Some(app))?;
     if deploy {
         principal.require(Permission::Deploy, Some(app))?;
@@ -109,6 +151,10 @@ pub async fn change(
     let mut tx = store.begin().await?;
     let row = apps::require_living(&mut tx, &principal.team, app, environment).await?;
     let version = change_in(&mut tx, principal, app, &row, changes).await?;
+    let outcomes = outcomes(&mut tx, principal, &row, changes, version).await?;
+    if dry_run {
+        return Ok(Changed { version: row.env_version, outcomes, row, deployment: None });
+    }
     let deployment = if deploy && version != row.env_version {
         deployments::redeploy_for_env(&mut tx, principal, &row, version).await?
     } else {
@@ -116,7 +162,30 @@ pub async fn change(
     };
     tx.wake();
     tx.commit().await?;
-    Ok(Changed { version, row, deployment })
+    Ok(Changed { version, outcomes, row, deployment })
+}
+
+/// Says what came of each wish, by the version before and the one after.
+async fn outcomes(
+    tx: &mut Tx,
+    principal: &Principal,
+    row: &PlacementRow,
+    changes: &EnvChanges,
+    version: i64,
+) -> Result<BTreeMap<EnvKey, Outcome>> {
+    let placement = &row.placement.id;
+    let made = version != row.env_version;
+    let before = tx.env_at(&principal.team, placement, if made { version - 1 } else { version }).await?;
+    let after = tx.env_rows(&principal.team, placement).await?;
+    let touched = |key: &EnvKey| made && after.iter().any(|row| row.key == *key && row.version == version);
+    let outcome = |key: &EnvKey, change: &EnvChange| match (change, before.contains_key(key)) {
+        (EnvChange::Unset, true) => Outcome::Removed,
+        (EnvChange::Unset, false) => Outcome::Absent,
+        (EnvChange::Set(_), false) => Outcome::Added,
+        (EnvChange::Set(_), true) if touched(key) => Outcome::Replaced,
+        (EnvChange::Set(_), true) => Outcome::Same,
+    };
+    Ok(changes.iter().map(|(key, change)| (key.clone(), outcome(key, change))).collect())
 }
 
 /// Changes variables in the caller's transaction, so that a deployment can be accepted in the same one.

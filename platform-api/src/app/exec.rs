@@ -9,6 +9,7 @@ use panda_domain::team::Permission;
 
 use super::apps;
 use super::events::{self, NewEventText};
+use super::processes;
 use crate::Platform;
 use crate::auth::Principal;
 use crate::error::{Error, Result};
@@ -34,10 +35,14 @@ pub async fn open(
 ) -> Result<ExecSession> {
     principal.require(Permission::Deploy, Some(app))?;
     if wish.request.command.first().is_none_or(String::is_empty) {
-        return Err(Error::invalid_field("command", "is empty"));
+        return Err(Error::invalid_field("command", "is empty").with_hint("name a program, such as `sh`"));
     }
-    let row =
-        apps::require_living(&mut platform.store.read().await?, &principal.team, app, environment).await?;
+    let mut tx = platform.store.read().await?;
+    let row = apps::require_living(&mut tx, &principal.team, app, environment).await?;
+    if let Some(process) = &wish.process {
+        processes::require(&mut tx, &row, process).await?;
+    }
+    drop(tx);
     let key = environment_of(&row.placement);
     let observed = platform.runtime.observe(&key).await?;
     let own = observed.iter().filter(|w| w.key.placement == row.placement.id);

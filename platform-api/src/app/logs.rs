@@ -9,6 +9,7 @@ use panda_domain::names::{AppName, EnvironmentName, ProcessName};
 use panda_domain::team::Permission;
 
 use super::apps;
+use super::processes;
 use crate::Platform;
 use crate::auth::Principal;
 use crate::error::{Error, Result};
@@ -40,8 +41,12 @@ pub async fn of_app(
     wish: LogWish,
 ) -> Result<BoxStream<'static, RuntimeResult<LogChunk>>> {
     principal.require(Permission::Read, Some(app))?;
-    let row =
-        apps::require_placement(&mut platform.store.read().await?, &principal.team, app, environment).await?;
+    let mut tx = platform.store.read().await?;
+    let row = apps::require_placement(&mut tx, &principal.team, app, environment).await?;
+    if let Some(process) = &wish.process {
+        processes::require(&mut tx, &row, process).await?;
+    }
+    drop(tx);
     let target = LogTarget::Placement {
         environment: environment_of(&row.placement),
         placement: row.placement.id.clone(),

@@ -1,6 +1,6 @@
 //! Scale: replicas and size of each process. Makes no release, survives every rollback.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use panda_api_types::FieldError;
 use panda_domain::formation::{Formation, MAX_REPLICAS};
@@ -10,6 +10,7 @@ use panda_store::{PlacedRow, PlacementRow, Store, Tx};
 
 use super::apps;
 use super::events::{self, NewEventText};
+use super::processes;
 use crate::auth::Principal;
 use crate::error::{Error, Result};
 
@@ -65,7 +66,7 @@ pub async fn change(
     let mut tx = store.begin().await?;
     let row = apps::require_living(&mut tx, &principal.team, app, environment).await?;
     let before = tx.formation(&row.placement.id).await?;
-    check_processes(&mut tx, &row, &before, changes).await?;
+    check_processes(&mut tx, &row, changes).await?;
     let told = set(&mut tx, &row, &before, changes).await?;
     if !told.is_empty() {
         tx.bump_generation(&row.placement.id).await?;
@@ -74,10 +75,9 @@ pub async fn change(
         let id = &row.placement.app;
         events::note_app(&mut tx, &principal.team, (id, app), &principal.actor(), event).await?;
     }
-    let formation = tx.formation(&row.placement.id).await?;
-    let row = apps::require_placement(&mut tx, &principal.team, app, environment).await?;
+    let placed = apps::require_placed(&mut tx, &principal.team, app, environment).await?;
     tx.commit().await?;
-    Ok(PlacedRow { row, formation })
+    Ok(placed)
 }
 
 /// Writes what differs and tells it for people.
@@ -108,22 +108,14 @@ async fn set(
     Ok(told)
 }
 
-async fn check_processes(
-    tx: &mut Tx,
-    row: &PlacementRow,
-    formation: &Formation,
-    changes: &ScaleChanges,
-) -> Result<()> {
-    let mut known: BTreeSet<ProcessName> = formation.keys().cloned().collect();
-    if let Some(release) = tx.newest_release(&row.placement.id).await? {
-        known.extend(release.config.processes.into_keys());
-    }
+async fn check_processes(tx: &mut Tx, row: &PlacementRow, changes: &ScaleChanges) -> Result<()> {
+    let known = processes::known(tx, row).await?;
     let wrong: Vec<FieldError> = changes
         .iter()
         .filter(|(process, _)| !known.contains(*process))
         .map(|(process, change)| FieldError {
             field: format!("{}.{process}", first_field(change)),
-            message: unknown_process(&known),
+            message: format!("the app has no such process; {}", processes::all(&known)),
         })
         .collect();
     if wrong.is_empty() { Ok(()) } else { Err(Error::invalid_fields(wrong)) }
@@ -135,14 +127,6 @@ fn first_field(change: &ScaleChange) -> &'static str {
         ScaleChange { cpu_millis: Some(_), .. } => "cpu_millis",
         _ => "memory_bytes",
     }
-}
-
-fn unknown_process(known: &BTreeSet<ProcessName>) -> String {
-    if known.is_empty() {
-        return "the app has no process yet; deploy it first".to_owned();
-    }
-    let names: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
-    format!("the app has no such process; it has {}", names.join(", "))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use panda_deployer::desired::environment_of;
 use panda_deployer::runtime::{Check, CheckState, ObservedInstance, ObservedWorkload, Usage};
 use panda_domain::instance::InstanceState;
-use panda_domain::names::{AppName, EnvironmentName};
+use panda_domain::names::{AppName, EnvironmentName, ProcessName};
 use panda_domain::team::Permission;
 use panda_store::{DeploymentRow, PlacementRow};
 
@@ -102,7 +102,7 @@ pub async fn manifest(
     Ok(platform.runtime.manifest(&environment_of(&row.placement), &row.placement.id).await?)
 }
 
-/// Looks at everything that could be wrong with an app.
+/// Looks at everything that could be wrong with an app. What runs the containers has its own checks, for operators.
 pub async fn diagnose(
     platform: &Platform,
     principal: &Principal,
@@ -110,31 +110,38 @@ pub async fn diagnose(
     environment: &EnvironmentName,
 ) -> Result<Vec<Check>> {
     let (row, seen) = instances(platform, principal, app, environment).await?;
-    let ready = seen.iter().filter(|s| s.instance.state == InstanceState::Ready).count();
-    let check = |name: &str, state, seen: String, fix: &str| Check {
-        name: name.to_owned(),
-        state,
-        seen,
-        fix: fix.to_owned(),
-    };
+    let formation = platform.store.read().await?.formation(&row.placement.id).await?;
     let mut checks = Vec::new();
-    checks.push(match (&row.placement.last_good_release, ready) {
-        (None, _) => {
-            check("release", CheckState::Warning, "nothing is deployed yet".to_owned(), "panda deploy")
-        }
-        (Some(_), 0) => {
-            check("instances", CheckState::Failed, format!("none of {} is ready", seen.len()), "panda logs")
-        }
-        (Some(_), n) => check("instances", CheckState::Ok, format!("{n} of {} ready", seen.len()), ""),
-    });
+    if row.placement.last_good_release.is_none() {
+        let seen = "nothing is deployed yet".to_owned();
+        checks.push(check("release", CheckState::Warning, seen, "panda deploy"));
+    } else {
+        checks.extend(formation.iter().map(|(process, scale)| process_check(process, scale.replicas, &seen)));
+    }
     checks.extend(seen.iter().filter(|s| s.instance.state != InstanceState::Ready).map(|s| {
         let why = reason(&s.instance).unwrap_or_else(|| s.instance.state.word().to_owned());
         check(&format!("{} {}", s.process, s.instance.id), CheckState::Warning, why, "panda logs")
     }));
-    let given = format!("https://{}", row.placement.host);
-    checks.push(check("address", CheckState::Ok, given, ""));
-    checks.extend(platform.runtime.check().await);
+    let url = platform.settings.app_url(&row.placement.host);
+    checks.push(check("address", CheckState::Ok, url, ""));
     Ok(checks)
+}
+
+fn process_check(process: &ProcessName, wanted: u32, seen: &[SeenInstance]) -> Check {
+    let ready = |s: &&SeenInstance| s.process == process.as_str() && s.instance.state == InstanceState::Ready;
+    let ready = u32::try_from(seen.iter().filter(ready).count()).unwrap_or(u32::MAX);
+    let told = format!("{ready} of {wanted} ready");
+    let name = format!("process {process}");
+    match (wanted, ready) {
+        (0, _) => check(&name, CheckState::Ok, "scaled to 0: nothing has to run".to_owned(), ""),
+        (_, 0) => check(&name, CheckState::Failed, told, "panda logs"),
+        (wanted, ready) if ready < wanted => check(&name, CheckState::Warning, told, "panda ps"),
+        _ => check(&name, CheckState::Ok, told, ""),
+    }
+}
+
+fn check(name: &str, state: CheckState, seen: String, fix: &str) -> Check {
+    Check { name: name.to_owned(), state, seen, fix: fix.to_owned() }
 }
 
 /// Says why an instance is in its state, for people.

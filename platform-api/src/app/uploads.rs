@@ -107,13 +107,18 @@ pub async fn read_text(platform: &Platform, manifest: &SourceManifest, path: &st
         let hint = "move large texts into files of the source";
         return Err(Error::new(ErrorCode::InvalidManifest, text).with_hint(hint));
     }
-    let mut file = platform
+    let file = platform
         .blobs
         .open_blob(&hash.to_string())
         .await?
         .ok_or_else(|| Error::internal("a blob's file is gone"))?;
     let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-    file.read_to_end(&mut bytes).await.map_err(Error::internal)?;
+    // The size is what the sender said; the content may be another, and any length.
+    file.take(size + 1).read_to_end(&mut bytes).await.map_err(Error::internal)?;
+    if bytes.len() as u64 != size {
+        let text = format!("`{path}` has another length than the listing says");
+        return Err(Error::new(ErrorCode::InvalidSource, text).with_hint("upload with a current `panda`"));
+    }
     let not_text = |_| Error::new(ErrorCode::InvalidManifest, format!("`{path}` isn't UTF-8"));
     String::from_utf8(bytes).map(Some).map_err(not_text)
 }

@@ -106,7 +106,7 @@ pub fn shown(settings: &PlatformSettings, app: &PlacedRow) -> App {
         project: app.row.project_name.to_string(),
         environment: placement.environment_name.to_string(),
         url: settings.app_url(&placement.host),
-        release: seen.release,
+        release: seen.release.or(app.good_release.filter(|_| seen.state == "stopped")),
         state: seen.state,
         reason: seen.reason,
         processes: app

@@ -18,7 +18,7 @@ use utoipa_axum::routes;
 use super::paging::whole;
 use super::{Json, Query, Shared, Target, TargetParams, cursor, deployments};
 use crate::app::deployments::Accepted;
-use crate::app::env::{self, EnvChanges};
+use crate::app::env::{self, EnvChanges, Wish};
 use crate::auth::Principal;
 use crate::error::{Error, Result};
 
@@ -73,7 +73,10 @@ async fn change(
 ) -> Result<Json<EnvChanged>> {
     let changes = parse(&body)?;
     let Target { app, environment } = &target;
-    let changed = env::change(&platform.store, &principal, app, environment, &changes, body.deploy).await?;
+    let wish = Wish { changes: &changes, deploy: body.deploy, dry_run: body.dry_run };
+    let changed = env::change(&platform.store, &principal, app, environment, wish).await?;
+    let outcomes = changed.outcomes.iter();
+    let changes = outcomes.map(|(key, outcome)| (key.to_string(), outcome.word().to_owned())).collect();
     let deployment = match changed.deployment {
         Some(deployment) => {
             let accepted = Accepted { row: changed.row, deployment: Some(deployment), notices: Vec::new() };
@@ -81,7 +84,7 @@ async fn change(
         }
         None => None,
     };
-    Ok(Json(EnvChanged { version: changed.version, deployment }))
+    Ok(Json(EnvChanged { version: changed.version, changes, deployment }))
 }
 
 /// Parses all changes and names every wrong one.
@@ -99,7 +102,10 @@ fn parse(body: &EnvChangeRequest) -> Result<EnvChanges> {
                 };
                 changes.insert(key, change);
             }
-            Err(error) => wrong.push(FieldError { field: "changes".to_owned(), message: error.to_string() }),
+            Err(error) => {
+                let message = format!("{error}: {}", error.fix());
+                wrong.push(FieldError { field: format!("changes.{}", error.value), message });
+            }
         }
     }
     if wrong.is_empty() { Ok(changes) } else { Err(Error::invalid_fields(wrong)) }

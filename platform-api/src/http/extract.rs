@@ -1,7 +1,7 @@
 //! What handlers take: parsed once, refused as problems.
 
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
@@ -28,7 +28,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self> {
         if !says_json(&request) {
-            return Err(Error::new(ErrorCode::InvalidRequest, "the body has to be `application/json`"));
+            return Err(Error::new(ErrorCode::InvalidRequest, "the body has to be `application/json`")
+                .with_hint("send JSON with the header `Content-Type: application/json`"));
         }
         let body = Bytes::from_request(request, state).await.map_err(|rejection| unreadable(&rejection))?;
         let mut reader = serde_json::Deserializer::from_slice(&body);
@@ -59,6 +60,7 @@ fn unreadable(rejection: &BytesRejection) -> Error {
             .with_hint("send less at once; large values belong into files of the source")
     } else {
         Error::new(ErrorCode::InvalidRequest, "the request's body ended early or can't be read")
+            .with_hint("send it again")
     }
 }
 
@@ -70,8 +72,23 @@ fn without_values(error: &serde_json::Error) -> String {
     }
     let expected = text.split(", expected ").nth(1).and_then(|rest| rest.rsplit_once(" at line"));
     match expected {
-        Some((expected, _)) => format!("has to be {expected}"),
+        Some((expected, _)) => format!("has to be {}", humane(expected)),
         None => "has a value of the wrong kind".to_owned(),
+    }
+}
+
+/// Says a type's name as people do.
+fn humane(expected: &str) -> &str {
+    match expected {
+        "u16" => "a whole number from 0 to 65535",
+        "u32" | "u64" | "usize" => "a whole number, 0 or more",
+        "i64" => "a whole number",
+        "a string" => "a text",
+        "a map" => "an object",
+        "a sequence" => "a list",
+        "a boolean" => "true or false",
+        other if other.starts_with("struct ") => "an object",
+        other => other,
     }
 }
 
@@ -83,12 +100,26 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
-        let axum::extract::Query(value) =
-            axum::extract::Query::from_request_parts(parts, state).await.map_err(|_| {
-                Error::new(ErrorCode::InvalidRequest, "the query has a parameter of the wrong kind")
-            })?;
+        let axum::extract::Query(value) = axum::extract::Query::from_request_parts(parts, state)
+            .await
+            .map_err(|rejection| wrong_parameter(&rejection))?;
         Ok(Self(value))
     }
+}
+
+/// Names the parameter that is wrong; without its value, as for bodies.
+fn wrong_parameter(rejection: &QueryRejection) -> Error {
+    let mut inner: &dyn std::error::Error = rejection;
+    while let Some(source) = inner.source() {
+        inner = source;
+    }
+    let text = inner.to_string();
+    let plain = |field: &str| field.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    match text.split_once(": ").filter(|(field, _)| plain(field)) {
+        Some((field, cause)) => Error::invalid_field(field, format!("this parameter is wrong: {cause}")),
+        None => Error::new(ErrorCode::InvalidRequest, format!("the query is wrong: {text}")),
+    }
+    .with_hint("`/docs` has all parameters")
 }
 
 /// Parameters of the path. One that is no id of its kind names nothing, and is answered like what isn't there.

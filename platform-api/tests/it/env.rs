@@ -88,3 +88,67 @@ async fn there_is_an_end_to_the_number_of_variables() {
     assert_eq!(ann.patch("/api/v1/apps/shop/env", many(1000, 1001)).await.status, 422);
     assert_eq!(ann.get("/api/v1/apps/shop/env").await.json["items"].as_array().map(Vec::len), Some(1000));
 }
+
+#[tokio::test]
+async fn a_change_says_what_came_of_each_name_and_a_dry_run_does_nothing() {
+    let (_panda, ann) = with_app().await;
+    ann.patch(
+        "/api/v1/apps/shop/env",
+        json!({ "changes": { "A": { "value": "1" }, "B": { "value": "2" } }, "deploy": false }),
+    )
+    .await;
+    let wish = |dry_run: bool| {
+        json!({ "deploy": false, "dry_run": dry_run, "changes": {
+            "A": { "value": "1" }, "B": { "value": "3" }, "C": { "value": "4" }, "NONE": { "value": null },
+        } })
+    };
+    let expected = json!({ "A": "same", "B": "replaced", "C": "added", "NONE": "absent" });
+    let tried = ann.patch("/api/v1/apps/shop/env", wish(true)).await;
+    assert_eq!((&tried.json["version"], &tried.json["changes"]), (&json!(1), &expected), "{}", tried.text);
+    assert_eq!(
+        ann.get("/api/v1/apps/shop/env/history").await.json["items"].as_array().map(Vec::len),
+        Some(2)
+    );
+    let done = ann.patch("/api/v1/apps/shop/env", wish(false)).await;
+    assert_eq!((&done.json["version"], &done.json["changes"]), (&json!(2), &expected), "{}", done.text);
+    let gone = json!({ "changes": { "A": { "value": null }, "NONE": { "value": null } }, "deploy": false });
+    let gone = ann.patch("/api/v1/apps/shop/env", gone).await;
+    assert_eq!(gone.json["changes"], json!({ "A": "removed", "NONE": "absent" }));
+}
+
+#[tokio::test]
+async fn removing_what_isnt_set_makes_no_version_and_no_deployment() {
+    let (panda, ann) = with_app().await;
+    panda.give_release("shop").await;
+    let body = json!({ "changes": { "NOPE": { "value": null } }, "deploy": true });
+    let nothing = ann.patch("/api/v1/apps/shop/env", body).await;
+    assert_eq!(nothing.json, json!({ "version": 0, "changes": { "NOPE": "absent" } }), "{}", nothing.text);
+    assert_eq!(ann.get("/api/v1/apps/shop/deployments").await.json["items"], json!([]));
+    assert_eq!(ann.get("/api/v1/apps/shop/releases").await.json["items"].as_array().map(Vec::len), Some(1));
+}
+
+#[tokio::test]
+async fn refused_names_say_the_rule_and_one_that_would_do() {
+    let (_panda, ann) = with_app().await;
+    let refused = ann.patch("/api/v1/apps/shop/env", set("log-level", "x")).await;
+    let error = &refused.json["errors"][0];
+    assert_eq!(error["field"], "changes.log-level");
+    let message = error["message"].as_str().expect("a message is text");
+    assert!(message.contains("underscores") && message.contains("`log_level` would do"), "{message}");
+    for (path, body, suggestion) in [
+        ("/api/v1/apps", json!({ "name": "My App" }), "`my-app` would do"),
+        ("/api/v1/apps", json!({ "name": "www" }), "`www-app` would do"),
+        (
+            "/api/v1/apps/shop/domains",
+            json!({ "host": "https://Www.ann.example/x" }),
+            "`www.ann.example` would do",
+        ),
+        ("/api/v1/apps/shop/domains", json!({ "host": "panda.example.com" }), "a domain that you own"),
+        ("/api/v1/apps/shop/deployments", json!({ "image": "Upper/Case" }), "nginx"),
+    ] {
+        let refused = ann.post(path, body).await;
+        let hint = refused.json["hint"].as_str().unwrap_or_default();
+        assert!(refused.status == 422 && hint.contains(suggestion), "{}", refused.text);
+        assert!(refused.json["errors"][0]["field"].is_string(), "{}", refused.text);
+    }
+}

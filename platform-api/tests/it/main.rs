@@ -13,5 +13,6 @@ mod frame;
 mod routes;
 mod scale;
 mod sessions;
+mod status;
 mod tokens;
 mod uploads;

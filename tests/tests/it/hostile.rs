@@ -210,6 +210,61 @@ fn source_listings_that_reach_out_are_refused_whole() {
 }
 
 #[test]
+fn a_source_that_says_two_things_is_what_the_builder_sees_or_refused() {
+    story(async |panda| {
+        let app = App::create(panda, "web").await?;
+        // Names that differ by case, or by how an accent is written, are two files; a long one is whole.
+        let long = format!("{}.txt", "n".repeat(240));
+        let pairs = [
+            ("Page.txt", "upper"),
+            ("page.txt", "lower"),
+            ("e\u{301}.txt", "two code points"),
+            ("\u{e9}.txt", "one code point"),
+            (long.as_str(), "long"),
+        ];
+        let files: Vec<(&str, &str)> = [("index.html", "hello")].into_iter().chain(pairs).collect();
+        app.deploy_source(&Source::of(&files)?).await?;
+        for (name, content) in pairs {
+            assert_eq!(app.fetch(&format!("/{name}")).await?, (200, content.to_owned()), "{name:?}");
+        }
+
+        let sized = |path: &str, content: &str, size: usize| {
+            let mut entry = file(path, content);
+            entry["size"] = json!(size);
+            entry
+        };
+        let listed = async |entries: &[Value], contents: &[&str]| {
+            let view = announce(panda.api(), entries).await?;
+            let contents: Vec<_> = contents
+                .iter()
+                .map(|text| (ContentHash::of(text.as_bytes()), text.as_bytes().to_vec()))
+                .filter(|(hash, _)| view.missing.contains(&hash.to_string()))
+                .collect();
+            let kind = "application/vnd.panda.blobs+zstd";
+            let request = panda.api().request(Method::POST, "/uploads/blobs").header("content-type", kind);
+            let _: Value = answer(request.body(frames(&contents)?)).await?;
+            anyhow::Ok(tree(&view.tree))
+        };
+        // The listing says ten bytes, the content has 600 kB: read by the listing, it would be another file.
+        let long = "#".repeat(600 << 10);
+        let two = [file("index.html", "hello"), sized("panda.toml", &long, 10)];
+        let request = listed(&two, &["hello", &long]).await?;
+        refused("a panda.toml that is longer than listed", app.ask(&request).await, Some("panda.toml"));
+        for size in [1, 4000] {
+            let two = [file("index.html", "hello"), sized("page.html", "another", size)];
+            let ended = app.deploy(&listed(&two, &["hello", "another"]).await?).await?;
+            assert_eq!(
+                (ended.state.as_str(), ended.failure_code.as_deref()),
+                ("build_failed", Some("P112")),
+                "{ended:?}"
+            );
+        }
+        assert_eq!(app.fetch("/page.txt").await?, (200, "lower".to_owned()));
+        Ok(())
+    });
+}
+
+#[test]
 fn a_cut_upload_keeps_what_came_whole_and_a_lie_about_a_hash_is_refused() {
     story(async |panda| {
         let api = panda.api();

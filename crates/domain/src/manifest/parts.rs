@@ -34,7 +34,7 @@ pub(super) fn env(section: &Section<'_>, mistakes: &mut Mistakes<'_>) -> BTreeMa
             mistakes.add(&path, at, fault);
             break;
         }
-        let name = key.parse::<EnvKey>().map_err(text::name_fault);
+        let name = key.parse::<EnvKey>().map_err(|error| text::name_fault(&error));
         match (name, value(key, node)) {
             (Ok(name), Ok(value)) => {
                 env.insert(name, value);

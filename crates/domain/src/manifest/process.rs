@@ -81,7 +81,7 @@ pub(super) fn read_all(
         let path = section.path_of(key);
         let name = key.parse::<ProcessName>();
         if let Err(error) = &name {
-            mistakes.add(&path, at, text::name_fault(error.clone()));
+            mistakes.add(&path, at, text::name_fault(error));
         }
         let config = Section::open(path, node, mistakes).map(|section| read(section, mistakes));
         if let (Ok(name), Some(config)) = (name, config) {

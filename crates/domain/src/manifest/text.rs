@@ -44,16 +44,13 @@ pub(super) fn flag(node: &Node) -> Result<bool, Fault> {
 
 /// Reads a name by its own rules.
 pub(super) fn name<T: FromStr<Err = InvalidName>>(node: &Node) -> Result<T, Fault> {
-    text(node)?.parse().map_err(name_fault)
+    text(node)?.parse().map_err(|error| name_fault(&error))
 }
 
 /// Turns a refused name into a fault.
-pub(super) fn name_fault(error: InvalidName) -> Fault {
-    let InvalidName { noun, value, problem } = error;
-    Fault::invalid(
-        format!("names `{value}`, but a {noun} like that {problem}"),
-        format!("choose another {noun}"),
-    )
+pub(super) fn name_fault(error: &InvalidName) -> Fault {
+    let InvalidName { noun, value, problem, .. } = error;
+    Fault::invalid(format!("names `{value}`, but a {noun} like that {problem}"), error.fix())
 }
 
 /// Reads one of some words; words that come later are told apart from unknown ones.

@@ -79,7 +79,8 @@ async fn a_host_is_given_once_and_the_transaction_can_try_another() {
         assert_eq!(tx.placement_by_id(&placement.id).await.unwrap().as_ref(), Some(&row));
         assert_eq!(tx.all_placements().await.unwrap().len(), 2);
         let page = tx.placed(&world.team.id, Some(&world.project.id), &Cursor::first(1)).await.unwrap();
-        assert_eq!(page, [PlacedRow { row: row.clone(), formation: Formation::default() }]);
+        let placed = PlacedRow { row: row.clone(), formation: Formation::default(), good_release: None };
+        assert_eq!(page, [placed]);
         assert_eq!(tx.placements_of_app(&world.team.id, &app.id).await.unwrap(), [row]);
         let foreign = test.store.ids().next();
         assert_eq!(tx.placement(&foreign, &placement.id).await.unwrap(), None);

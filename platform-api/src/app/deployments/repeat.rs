@@ -34,7 +34,7 @@ pub async fn roll_back(
         Some(number) => tx
             .release_by_number(&principal.team, &row.placement.id, number)
             .await?
-            .ok_or_else(|| Error::not_found("release").with_hint("`panda releases` shows what there is"))?,
+            .ok_or_else(|| Error::not_found("release"))?,
         None => before_the_live_one(&mut tx, &row).await?,
     };
     // The env has to be readable before anything is promised (P9).
