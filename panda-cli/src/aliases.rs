@@ -38,6 +38,7 @@ const ALIASES: &[(&[&str], &[&str])] = &[
     (&["list"], &["apps", "list"]),
     (&["launch"], &["deploy"]),
     (&["help"], &["--help"]),
+    (&["version"], &["--version"]),
 ];
 
 /// Flags that take a value and may stand before the verb.
@@ -69,7 +70,7 @@ pub(crate) fn canonical(arguments: Vec<String>) -> Canonical {
     let Some((length, ours)) = best.or_else(colons) else { return unchanged(arguments) };
     let note = (arguments[at..at + length].join(" "), ours.join(" "));
     let mut changed = arguments[..at].to_vec();
-    if ours == ["--help"] {
+    if ours == ["--help"] || ours == ["--version"] {
         changed.extend(arguments[at + length..].iter().cloned());
         changed.extend(ours);
         return unchanged(changed);
@@ -114,6 +115,7 @@ mod tests {
         assert_eq!(turned("panda secrets set A"), "panda env set --secret A");
         assert_eq!(turned("panda releases:info v1"), "panda releases info v1");
         assert_eq!(turned("panda help deploy"), "panda deploy --help");
+        assert_eq!(turned("panda version"), "panda --version");
         assert_eq!(turned("panda config"), "panda env list");
     }
 

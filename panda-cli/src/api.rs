@@ -259,7 +259,13 @@ pub(crate) fn network(error: &(dyn std::error::Error + 'static), url: &Url) -> C
     let lower = why.to_lowercase();
     let untrusted =
         ["certificate", "unknownissuer", "unknown issuer"].iter().any(|word| lower.contains(word));
-    let hint = if untrusted {
+    // What came back wasn't TLS at all.
+    let plain = lower.contains("corrupt message") || lower.contains("invalidcontenttype");
+    let hint = if plain && is_loopback(url) {
+        format!("nothing speaks https there; try {}", url.as_str().replacen("https:", "http:", 1))
+    } else if plain {
+        "nothing speaks https there; check the port".to_owned()
+    } else if untrusted {
         format!(
             "if the server has its own authority, run `panda login --server {url}`; it shows the fingerprint"
         )

@@ -20,7 +20,8 @@ fn require_person(out: &Output, question: &str, flag: &str) -> Result<()> {
     if out.interactive() {
         return Ok(());
     }
-    Err(CliError::usage(format!("{question} Nobody can be asked here")).hint(format!("pass {flag}")))
+    let question = question.trim_end_matches([':', '?']);
+    Err(CliError::usage(format!("nobody can be asked here: {question}")).hint(format!("pass {flag}")))
 }
 
 /// Asks for a text.

@@ -126,11 +126,12 @@ fn unchanged(session: &Session, accepted: &DeploymentAccepted) {
             cause: None,
             fix: None,
             docs: None,
-            serving_release: app.release,
+            serving_release: app.release.filter(|_| app.state != "stopped"),
             interrupted: false,
         });
     } else {
-        let release = app.release.map(|release| format!(": v{release} serves")).unwrap_or_default();
+        let does = if app.state == "stopped" { "is scaled to 0" } else { "serves" };
+        let release = app.release.map(|release| format!(": v{release} {does}")).unwrap_or_default();
         session.out.say(&format!("nothing changed{release}"));
         session.out.line(&app.url);
     }

@@ -120,7 +120,7 @@ fn told(problem: &Problem, colours: Colours) -> String {
         if colours == Colours::Keep { format!("\u{1b}[{code};1m{word}\u{1b}[0m") } else { word.to_owned() }
     };
     let mut text = format!("{} {}", paint("error:", 31), problem.detail);
-    for field in &problem.errors {
+    for field in problem.errors.iter().filter(|field| !problem.detail.contains(&field.message)) {
         text = format!("{text}\n  {}: {}", field.field, field.message);
     }
     if problem.code == panda_api_types::ErrorCode::Internal && !problem.instance.is_empty() {

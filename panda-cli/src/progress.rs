@@ -27,7 +27,7 @@ impl Progress {
         } else if out.talks_to_person {
             Self::Tree(Tree { bars: MultiProgress::new(), steps: Vec::new() })
         } else {
-            Self::Plain(Plain { out: out.clone(), shown: BTreeMap::new() })
+            Self::Plain(Plain { out: out.clone(), shown: BTreeMap::new(), ended: None })
         }
     }
 
@@ -37,8 +37,9 @@ impl Progress {
         match self {
             Self::Tree(tree) => tree.state(&word),
             Self::Plain(plain) => {
-                if plain.changed("", &word) {
-                    plain.out.say(&word);
+                // How it ended is told by who follows it.
+                if deployment.active && plain.changed("", &word) {
+                    plain.say(&word);
                 }
             }
             Self::Silent => {}
@@ -58,7 +59,7 @@ impl Progress {
     pub(crate) fn log(&mut self, step: &str, line: &str) {
         match self {
             Self::Tree(tree) => tree.log(step, line),
-            Self::Plain(plain) => plain.out.say(&format!("    | {line}")),
+            Self::Plain(plain) => plain.say(&format!("    | {line}")),
             Self::Silent => {}
         }
     }
@@ -67,7 +68,7 @@ impl Progress {
     pub(crate) fn note(&mut self, text: &str) {
         match self {
             Self::Tree(tree) => tree.print(text),
-            Self::Plain(plain) => plain.out.say(text),
+            Self::Plain(plain) => plain.say(text),
             Self::Silent => {}
         }
     }
@@ -80,8 +81,10 @@ impl Progress {
                     "{spinner:.cyan} sending {msg} {bytes}/{total_bytes} {bar:24} {eta}",
                 );
                 let bar = ProgressBar::new(total).with_style(style.expect("the template is ours"));
+                // Only then: before it belongs to the others it would draw a line of its own, which stays.
+                let bar = tree.bars.add(bar);
                 bar.set_message(counted(files, "file"));
-                tree.bars.add(bar)
+                bar
             }
             _ => ProgressBar::hidden(),
         }
@@ -89,12 +92,14 @@ impl Progress {
 
     /// Leaves the screen as it is.
     pub(crate) fn finish(&mut self) {
-        if let Self::Tree(tree) = self {
-            for shown in &tree.steps {
-                if !shown.bar.is_finished() {
+        match self {
+            Self::Tree(tree) => {
+                for shown in tree.steps.iter().filter(|shown| !shown.bar.is_finished()) {
                     shown.bar.abandon();
                 }
             }
+            Self::Plain(plain) => plain.flush(),
+            Self::Silent => {}
         }
     }
 }
@@ -118,9 +123,22 @@ pub(crate) fn spoken(time: Duration) -> String {
 pub(crate) struct Plain {
     out: Output,
     shown: BTreeMap<String, String>,
+    /// The end of the newest step: a step may end more than once (an image's layers), and only the last time counts.
+    ended: Option<(String, String)>,
 }
 
 impl Plain {
+    fn say(&mut self, text: &str) {
+        self.flush();
+        self.out.say(text);
+    }
+
+    fn flush(&mut self) {
+        if let Some((_, text)) = self.ended.take() {
+            self.out.say(&text);
+        }
+    }
+
     fn step(&mut self, step: &DeployStep) {
         let indent = "  ".repeat(step.key.matches('/').count() + 1);
         let detail = step.detail.as_deref().map(|detail| format!(": {detail}")).unwrap_or_default();
@@ -133,8 +151,17 @@ impl Plain {
                 format!("{indent}{state} {} in {time}{detail}", step.title)
             }
         };
-        if self.changed(&step.key, &text) {
-            self.out.say(&text);
+        if !self.changed(&step.key, &text) {
+            return;
+        }
+        if self.ended.as_ref().is_some_and(|(key, _)| *key == step.key) {
+            self.ended = None;
+        }
+        if step.state == "running" {
+            self.say(&text);
+        } else {
+            self.flush();
+            self.ended = Some((step.key.clone(), text));
         }
     }
 

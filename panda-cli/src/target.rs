@@ -37,8 +37,16 @@ pub(crate) struct Place {
 impl Place {
     /// Looks at a directory.
     pub(crate) fn of(directory: &Path) -> Result<Self> {
-        let directory =
-            directory.canonicalize().map_err(|error| CliError::file("open", directory, &error))?;
+        let given = directory;
+        let directory = given.canonicalize().map_err(|error| {
+            CliError::file("open", given, &error)
+                .hint("check the path; `panda deploy` alone takes this directory")
+        })?;
+        if !directory.is_dir() {
+            let detail = format!("`{}` is a file, not a directory", given.display());
+            return Err(CliError::new(ErrorCode::InvalidRequest, detail)
+                .hint("name the directory that it is in, or an image with --image"));
+        }
         let link = Link::find(&directory)?;
         Ok(Self { directory, link })
     }

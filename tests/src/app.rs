@@ -55,6 +55,12 @@ impl<'a> App<'a> {
         Ok(Self { panda, name: made.name, url: made.url })
     }
 
+    /// Means an app that is there, made by the command line.
+    pub async fn find(panda: &'a Installation, name: &str) -> anyhow::Result<Self> {
+        let found: AppView = panda.api().get(&format!("/apps/{name}")).await?;
+        Ok(Self { panda, name: found.name, url: found.url })
+    }
+
     /// Returns a path below the app.
     pub fn path(&self, rest: &str) -> String {
         format!("/apps/{}{rest}", self.name)

@@ -209,15 +209,27 @@ fn in_our_words(output: Output, command: String, refused: Arc<OnceLock<i64>>) ->
 /// Reads why a command can't be started: its exit code and a line for people.
 fn not_started(output: &[u8], command: &str) -> Option<(i64, String)> {
     let text = std::str::from_utf8(output).ok()?.strip_prefix("OCI runtime exec failed: ")?;
-    let shown: String = command.chars().take(120).flat_map(char::escape_debug).collect();
-    let says = |words: &str| text.contains(words);
-    Some(if says("executable file not found") || (says("exec: \"") && says("no such file or directory")) {
-        (NOT_FOUND, format!("`{shown}` isn't in the image\n"))
-    } else if says("permission denied") {
-        (NOT_EXECUTABLE, format!("`{shown}` may not be executed: permission denied\n"))
-    } else {
-        (NOT_EXECUTABLE, format!("`{shown}` can't be started: {}\n", text.trim()))
+    Some(match told(text, command) {
+        Some((code, words)) => (code, format!("{words}\n")),
+        None => (NOT_EXECUTABLE, format!("`{}` can't be started: {}\n", shown(command), text.trim())),
     })
+}
+
+/// Turns what the engine says about a command that can't be started into a shell's exit code and words of ours; `None` when
+/// it is about something else.
+pub(crate) fn told(text: &str, command: &str) -> Option<(i64, String)> {
+    let says = |words: &str| text.contains(words);
+    if says("executable file not found") || (says("exec: \"") && says("no such file or directory")) {
+        Some((NOT_FOUND, format!("`{}` isn't in the image", shown(command))))
+    } else if says("exec: \"") && says("permission denied") {
+        Some((NOT_EXECUTABLE, format!("`{}` may not be executed: permission denied", shown(command))))
+    } else {
+        None
+    }
+}
+
+fn shown(command: &str) -> String {
+    command.chars().take(120).flat_map(char::escape_debug).collect()
 }
 
 fn streams(

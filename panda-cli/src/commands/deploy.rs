@@ -43,6 +43,10 @@ pub(super) async fn deploy(out: &Output, shared: &Shared, args: DeployArgs) -> R
     refuse_home(&session.place, &args)?;
     let aim = aim(&session, manifest.as_ref().map(|(_, manifest)| manifest))?;
     let mut interrupt = Interrupt::listen()?;
+    // A name that wasn't typed is said, so that nobody deploys to another app than they mean.
+    if session.shared.app.is_none() && !out.json {
+        out.say(&format!("deploying to `{}` in {}", aim.target.app, aim.target.environment));
+    }
     let prepared = prepare(&session, &aim, &args, manifest);
     let Some(request) = interrupt.or(prepared).await else {
         session.out.say("\nstopped; nothing was deployed, and what was sent isn't sent again");
@@ -87,6 +91,12 @@ fn aim(session: &Session, manifest: Option<&Manifest>) -> Result<Aim> {
             None => local::directory_name(&session.place)?,
         },
     };
+    if let Some(other) = manifest.and_then(|manifest| manifest.app.as_ref()).filter(|other| **other != app) {
+        let detail = format!("panda.toml is for the app `{other}`, but the deploy is for `{app}`");
+        return Err(CliError::new(ErrorCode::InvalidManifest, detail).hint(format!(
+            "deploy with `-a {other}`, or change the file; `panda link {other}` sets it for good"
+        )));
+    }
     Ok(Aim { target: Target { app, environment }, named })
 }
 
@@ -221,5 +231,6 @@ async fn active(session: &Session, target: &Target) -> Result<String> {
     let newest: Vec<Deployment> = session.api.list(&target.ask(["deployments"]), Some(5)).await?;
     newest.into_iter().find(|deployment| deployment.active).map(|deployment| deployment.id).ok_or_else(|| {
         CliError::new(ErrorCode::Conflict, format!("no deployment of `{}` is going on", target.app))
+            .hint("`panda status` shows how the newest ended")
     })
 }

@@ -88,21 +88,26 @@ async fn list(session: &Session, target: &Target, reveal: bool) -> Result<()> {
 }
 
 async fn get(session: &Session, target: &Target, key: &str) -> Result<()> {
-    let variables = variables(session, target, true).await?;
-    let Some(variable) = variables.iter().find(|variable| variable.key == key) else {
+    // Values are asked for only when there is one to show: the asking is written down.
+    let all = variables(session, target, false).await?;
+    let Some(known) = all.iter().find(|variable| variable.key == key) else {
         let error = CliError::new(ErrorCode::NotFound, format!("`{}` has no variable `{key}`", target.app));
-        let names = variables.iter().map(|variable| variable.key.as_str());
+        let names = all.iter().map(|variable| variable.key.as_str());
         return Err(match closest(key, names) {
             Some(close) => error.hint(format!("did you mean `{close}`?")),
             None => error.hint("`panda env list` shows all"),
         });
     };
-    let Some(value) = &variable.value else {
-        return Err(CliError::new(
-            ErrorCode::Forbidden,
-            format!("`{key}` is a secret, and secrets are never shown"),
-        )
-        .hint("compare its fingerprint in `panda env list`, or set it anew"));
+    if known.secret {
+        let detail = format!("`{key}` is a secret, and secrets are never shown");
+        return Err(CliError::new(ErrorCode::Forbidden, detail)
+            .hint("compare its fingerprint in `panda env list`, or set it anew"));
+    }
+    let revealed = variables(session, target, true).await?;
+    let found = revealed.iter().find(|variable| variable.key == key);
+    let Some((variable, value)) = found.and_then(|variable| Some((variable, variable.value.as_ref()?)))
+    else {
+        return Err(CliError::new(ErrorCode::NotFound, format!("`{key}` went away while it was read")));
     };
     if session.out.json {
         session.out.json(variable);

@@ -44,10 +44,10 @@ fn request(app: &App, args: &ScaleArgs) -> Result<ScaleRequest> {
         named.push(main_process(app)?);
     }
     if let Some(cpu) = &args.cpu {
-        let millis = parse_cpu(cpu).filter(|millis| (10..=256_000).contains(millis));
+        let millis = parse_cpu(cpu).filter(|millis| (10..=64_000).contains(millis));
         let millis = millis.ok_or_else(|| {
             CliError::usage(format!("`{cpu}` is no share of cores"))
-                .hint("use 0.01 to 256, such as 0.5 or 250m")
+                .hint("use 0.01 to 64, such as 0.5 or 250m")
         })?;
         request.cpu_millis = named.iter().map(|process| (process.clone(), millis)).collect();
     }
@@ -74,7 +74,10 @@ fn known(app: &App, process: &str) -> Result<String> {
     Err(match closest(process, names.iter().copied()) {
         Some(close) => error.hint(format!("did you mean `{close}`?")),
         None if names.is_empty() => error.hint("it has none before its first deploy"),
-        None => error.hint(format!("it has: {}", names.join(", "))),
+        None => error.hint(format!(
+            "it has: {}; a number alone is for `web`, as in `panda scale 3`",
+            names.join(", ")
+        )),
     })
 }
 
@@ -99,7 +102,10 @@ fn show(session: &Session, app: &App) {
         return;
     }
     let rows = app.processes.iter().map(|(name, scale)| {
-        let ready = format!("{} of {}", scale.ready, scale.replicas);
+        let ready = match scale.replicas {
+            0 => "-".to_owned(),
+            replicas => format!("{} of {replicas}", scale.ready),
+        };
         vec![
             name.clone(),
             scale.replicas.to_string(),

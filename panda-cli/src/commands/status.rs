@@ -67,8 +67,13 @@ pub(super) async fn status(session: &Session, args: &StatusArgs) -> Result<()> {
     line("state", &state);
     line("release", &release(app.release));
     for (name, scale) in &app.processes {
-        let size = format!("{} cores, {}", cores(scale.cpu_millis), memory(scale.memory_bytes));
-        line(name, &format!("{} of {} ready, each {size}", scale.ready, scale.replicas));
+        let core = if scale.cpu_millis == 1000 { "core" } else { "cores" };
+        let size = format!("each {} {core}, {}", cores(scale.cpu_millis), memory(scale.memory_bytes));
+        let ready = match scale.replicas {
+            0 => "scaled to 0".to_owned(),
+            replicas => format!("{} of {replicas} ready", scale.ready),
+        };
+        line(name, &format!("{ready}, {size}"));
     }
     for domain in &status.domains {
         let proven = if domain.verified { "" } else { ", not verified" };

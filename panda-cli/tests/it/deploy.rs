@@ -233,6 +233,46 @@ fn after_routes_that_nobody_confirmed_no_release_is_said_to_serve() {
 }
 
 #[test]
+fn a_step_that_ends_more_than_once_is_told_once_with_its_last_time() {
+    let told = |elapsed: u64, state: &str| {
+        let step = json!({ "key": "build/1", "title": "FROM node", "state": state, "elapsed_ms": elapsed, "detail": null });
+        ("step", json!({ "kind": "step", "step": step }))
+    };
+    let fake = Fake::start(telling(vec![
+        told(0, "running"),
+        told(100, "done"),
+        told(1200, "done"),
+        told(9000, "done"),
+        state("rolling"),
+        end(&deployment("live")),
+    ]));
+    let ran = User::of(&fake).panda("deploy -a shop --image x");
+    ran.ends(0);
+    let lines: Vec<&str> = ran.err.lines().skip(1).collect();
+    assert_eq!(
+        lines[..4],
+        ["queued", "    FROM node", "    done FROM node in 9.0s", "rolling"],
+        "{}",
+        ran.err
+    );
+}
+
+#[test]
+fn nothing_changed_doesnt_say_that_a_stopped_app_serves() {
+    let mut stopped = app("shop");
+    stopped["state"] = json!("stopped");
+    let answer = json!({ "unchanged": true, "app": stopped });
+    let routes = Router::new()
+        .route("/apps/shop", get(|| async { Json(app("shop")) }))
+        .route("/apps/shop/deployments", post(move || async move { Json(answer) }));
+    let fake = Fake::start(routes);
+    let user = User::of(&fake);
+    assert_eq!(user.panda("deploy -a shop --image x").ends(0).err, "nothing changed: v3 is scaled to 0\n");
+    let last = user.panda("deploy -a shop --image x --json").ends(0).last_json();
+    assert_eq!((&last["release"], last.get("serving_release")), (&json!(3), None));
+}
+
+#[test]
 fn a_cut_stream_goes_on_after_the_last_event_that_was_seen() {
     let story = story();
     let events = move |headers: HeaderMap| async move {
@@ -337,6 +377,7 @@ fn a_first_deploy_without_any_flag_makes_the_app_that_the_directory_names() {
     ran.ends(0);
     assert!(ran.err.contains("made app `wishes`"), "{}", ran.err);
     assert_eq!(made(), [json!("wishes")]);
+    assert!(ran.err.starts_with("deploying to `wishes` in production\n"), "{}", ran.err);
     // From now on the link names it: if it is gone, a person has to say so.
     assert!(user.panda("deploy").ends(3).err.contains("pass --create to make it"));
 }
@@ -364,6 +405,7 @@ fn nobody_sends_their_home_directory_by_mistake() {
 fn bad_input_is_refused_before_anything_is_sent() {
     let fake = Fake::start(shop());
     let user = User::of(&fake);
+    user.write("file.txt", "");
     for (line, code, told) in [
         ("deploy -a shop --image a/../b@x", 6, "image"),
         ("deploy -a SHOP --image x", 6, "app name `SHOP`"),
@@ -372,8 +414,8 @@ fn bad_input_is_refused_before_anything_is_sent() {
         ("deploy -a shop --image x -e Prod", 6, "`prod` would do"),
         ("deploy -a shop --env A", 2, "KEY=VALUE"),
         ("deploy -a shop ./absent", 3, "absent"),
+        ("deploy -a shop ./file.txt", 6, "is a file, not a directory"),
         ("deploy -a shop --replicas x", 2, "`x`"),
-        ("deploy -a shop", 6, "no files to deploy"),
     ] {
         let ran = user.panda(line);
         ran.ends(code);
@@ -383,6 +425,8 @@ fn bad_input_is_refused_before_anything_is_sent() {
     let ran = user.panda("deploy -a shop");
     ran.ends(6);
     insta::assert_snapshot!(ran.err);
+    user.write("panda.toml", "app = \"wiki\"\n");
+    assert!(user.panda("deploy -a shop").ends(6).err.contains("deploy with `-a wiki`"));
     assert!(fake.seen().iter().all(|seen| seen.method == "GET"), "{:?}", fake.seen());
 }
 

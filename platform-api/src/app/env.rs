@@ -43,7 +43,8 @@ pub async fn list(
     let deployed_version = deployed_version(&mut tx, principal, &row).await?;
     if reveal {
         let names: Vec<&str> = rows.iter().filter(|r| !r.value.secret).map(|r| r.key.as_str()).collect();
-        let text = format!("values of `{app}` were read: {}", names.join(", "));
+        let names = if names.is_empty() { "there are none".to_owned() } else { names.join(", ") };
+        let text = format!("values of `{app}` were read: {names}");
         let event = NewEventText { kind: "env.revealed", text };
         let id = &row.placement.app;
         events::note_app(&mut tx, &principal.team, (id, app), &principal.actor(), event).await?;

@@ -1,6 +1,8 @@
 //! API tokens: named, scoped, ending; never more than their owner's role.
 
-use panda_domain::ids::TokenId;
+use std::collections::BTreeMap;
+
+use panda_domain::ids::{TokenId, UserId};
 use panda_domain::names::TokenName;
 use panda_domain::team::{Permission, Scope};
 use panda_store::{Cursor, NewToken, Store, TokenRow, Tx};
@@ -97,6 +99,20 @@ pub async fn list(store: &Store, principal: &Principal, cursor: &Cursor) -> Resu
         }
         next.after = last;
     }
+}
+
+/// Returns the addresses of the tokens' owners.
+pub async fn owners(store: &Store, rows: &[TokenRow]) -> Result<BTreeMap<UserId, String>> {
+    let mut tx = store.read().await?;
+    let mut owners = BTreeMap::new();
+    for row in rows {
+        if !owners.contains_key(&row.user)
+            && let Some(user) = tx.user(&row.user).await?
+        {
+            owners.insert(user.id, user.email.to_string());
+        }
+    }
+    Ok(owners)
 }
 
 /// Ends a token: one's own, or any of the team for those who administer it.

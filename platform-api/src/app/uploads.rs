@@ -68,6 +68,11 @@ fn parse_listing(listing: &str) -> Result<SourceManifest> {
         return Err(Error::new(ErrorCode::TooLarge, text)
             .with_hint("leave generated files out with a .dockerignore or .pandaignore"));
     }
+    if let Some((path, size, _)) = manifest.files().find(|(_, size, _)| *size > MAX_FILE_BYTES) {
+        let text = format!("`{path}` has {} MiB, at most {} are taken", size >> 20, MAX_FILE_BYTES >> 20);
+        return Err(Error::new(ErrorCode::TooLarge, text)
+            .with_hint("leave it out with a .dockerignore or .pandaignore, or fetch it while building"));
+    }
     if manifest.total_bytes() > MAX_TREE_BYTES {
         let text = format!(
             "the source has {} MiB, at most {} are taken",
@@ -138,7 +143,8 @@ pub async fn receive(
     while let Some((hash, size)) = head(&mut frames).await? {
         if size > MAX_FILE_BYTES {
             let text = format!("a file has {} MiB, at most {} are taken", size >> 20, MAX_FILE_BYTES >> 20);
-            return Err(Error::new(ErrorCode::TooLarge, text));
+            return Err(Error::new(ErrorCode::TooLarge, text)
+                .with_hint("leave it out with a .dockerignore or .pandaignore"));
         }
         let mut content = (&mut frames).take(size);
         let _writing = platform.blobs.writing(&hash.to_string()).await?;

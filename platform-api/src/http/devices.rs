@@ -48,7 +48,7 @@ async fn poll(
     Json(body): Json<DeviceTokenRequest>,
 ) -> Result<Json<TokenCreated>> {
     let made = devices::poll(&platform.store, &peer, &body.device_code).await?;
-    Ok(Json(tokens::shown_once(&made)))
+    Ok(Json(tokens::shown_once(&platform, &made).await?))
 }
 
 /// Approves or denies a device login, by a signed-in browser.

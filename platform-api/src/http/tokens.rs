@@ -1,9 +1,11 @@
 //! API tokens.
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use panda_api_types::{Page, PageQuery, Token, TokenCreated, TokenRequest};
-use panda_domain::ids::TokenId;
+use panda_domain::ids::{TokenId, UserId};
 use panda_domain::names::TokenName;
 use panda_store::TokenRow;
 use utoipa_axum::router::OpenApiRouter;
@@ -28,7 +30,8 @@ async fn list(
 ) -> Result<Json<Page<Token>>> {
     let cursor = cursor(query)?;
     let rows = tokens::list(&platform.store, &principal, &cursor).await?;
-    Ok(Json(page(rows, &cursor, |row| row.id.to_string(), |row| shown(&row))))
+    let owners = tokens::owners(&platform.store, &rows).await?;
+    Ok(Json(page(rows, &cursor, |row| row.id.to_string(), |row| shown(&row, &owners))))
 }
 
 /// Makes a token of one's own. Its secret is shown this once.
@@ -42,7 +45,7 @@ async fn create(
     let name = body.name.parse::<TokenName>().in_field("name")?;
     let wanted = WantedToken::new(name, scope::parse(&body.scope)?, body.ttl_days)?;
     let made = tokens::create(&platform.store, &principal, wanted).await?;
-    Ok((StatusCode::CREATED, Json(shown_once(&made))))
+    Ok((StatusCode::CREATED, Json(shown_once(&platform, &made).await?)))
 }
 
 /// Ends a token.
@@ -58,16 +61,17 @@ async fn revoke(
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub(super) fn shown_once(made: &tokens::MadeToken) -> TokenCreated {
-    TokenCreated { secret: made.secret.reveal().to_owned(), token: shown(&made.row) }
+pub(super) async fn shown_once(platform: &Shared, made: &tokens::MadeToken) -> Result<TokenCreated> {
+    let owners = tokens::owners(&platform.store, std::slice::from_ref(&made.row)).await?;
+    Ok(TokenCreated { secret: made.secret.reveal().to_owned(), token: shown(&made.row, &owners) })
 }
 
-fn shown(row: &TokenRow) -> Token {
+fn shown(row: &TokenRow, owners: &BTreeMap<UserId, String>) -> Token {
     Token {
         id: row.id.to_string(),
         name: row.name.to_string(),
         scope: scope::word(&row.scope),
-        owner: row.user.to_string(),
+        owner: owners.get(&row.user).cloned().unwrap_or_else(|| row.user.to_string()),
         created_at: row.created_at.to_string(),
         expires_at: row.expires_at.to_string(),
         last_used_at: row.last_used_at.map(|at| at.to_string()),

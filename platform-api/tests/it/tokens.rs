@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use panda_test_support::panda::TestPanda;
+use panda_test_support::panda::{EMAIL, TestPanda};
 use serde_json::json;
 
 #[tokio::test]
@@ -85,4 +85,12 @@ async fn a_token_never_comes_by_the_address() {
         let answer = panda.anonymous().get(&format!("/api/v1/whoami?{query}={secret}")).await;
         assert_eq!(answer.status, 401);
     }
+}
+
+#[tokio::test]
+async fn a_list_of_tokens_names_their_owners_by_address() {
+    let (_panda, ann) = TestPanda::claimed().await;
+    let made = ann.post("/api/v1/tokens", json!({ "name": "ci", "scope": "read" })).await;
+    assert_eq!(made.json["token"]["owner"], EMAIL, "{}", made.text);
+    assert_eq!(ann.get("/api/v1/tokens").await.json["items"][0]["owner"], EMAIL);
 }

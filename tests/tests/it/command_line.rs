@@ -1,6 +1,7 @@
 //! The same path by the real `panda`: every verb that a person uses on the first day.
 
-use panda_e2e::{Source, story};
+use panda_api_types::{Page, Release};
+use panda_e2e::{App, Source, image, story};
 use serde_json::Value;
 
 /// Returns the last line of a `--json` output.
@@ -74,5 +75,78 @@ fn a_deploy_that_fails_says_cause_and_fix_and_exits_by_its_kind() {
         assert_eq!(wrong.code, Some(6), "{wrong:?}");
         assert!(wrong.stderr.contains("relaese") && wrong.stderr.contains("release"), "{wrong:?}");
         Ok(())
+    });
+}
+
+#[test]
+fn a_new_user_who_makes_mistakes_is_told_what_is_so_and_what_to_do() {
+    story(async |panda| {
+        let source = Source::of(&[("readme.txt", "nothing to start")])?;
+        let folder = source.path();
+        let run = async |arguments: &[&str]| panda.cli(folder, arguments).await;
+        let told = async |arguments: &[&str], code: i32, words: &[&str]| {
+            let done = run(arguments).await?;
+            anyhow::ensure!(done.code == Some(code), "panda {arguments:?}: {done:?}");
+            let text = format!("{}{}", done.stdout, done.stderr);
+            for word in words {
+                anyhow::ensure!(text.contains(word), "panda {arguments:?} doesn't say `{word}`: {text}");
+            }
+            anyhow::Ok(())
+        };
+
+        // Before anything is there.
+        told(&["ps"], 3, &["no app is linked", "panda link APP"]).await?;
+        told(&["ps", "-a", "nobody"], 3, &["there is no app `nobody`"]).await?;
+        told(&["link", "nobody"], 3, &["there is no app `nobody`", "panda apps list"]).await?;
+        told(&["doctor", "nobody"], 3, &["there is no app `nobody`"]).await?;
+        told(&["deploy", "-a", "shop"], 3, &["there is no app `shop`", "--create"]).await?;
+        told(&["apps", "create", "Shop_1"], 6, &["`shop-1` would do"]).await?;
+        told(&["apps", "create", "shop"], 0, &["made app `shop`"]).await?;
+        told(&["link", "shpo"], 3, &["did you mean `shop`?"]).await?;
+        told(&["link", "shop"], 0, &["from now on"]).await?;
+        told(&["ps", "-e", "stagign"], 3, &["isn't in the environment `stagign`", "production"]).await?;
+        told(&["rollback"], 5, &["no earlier release"]).await?;
+        told(&["scale", "3"], 5, &["was never deployed"]).await?;
+        told(&["run", "ls"], 5, &["nothing is deployed yet"]).await?;
+        told(&["exec", "ls"], 5, &["no instance is ready"]).await?;
+        told(&["doctor"], 0, &["nothing is deployed yet"]).await?;
+        told(&["releases", "diff", "v1", "v2"], 3, &["there is no such release", "panda releases"]).await?;
+        told(&["deploy"], 10, &["P101", "/docs/errors/P101"]).await?;
+
+        let image = image(panda, "v1").image.unwrap_or_default();
+        told(&["deploy", "--image", &image], 0, &["live v1"]).await?;
+        told(&["rollback"], 5, &["no earlier release"]).await?;
+        told(&["rollback", "v9"], 3, &["there is no such release"]).await?;
+        told(&["releases", "diff", "v1"], 0, &["don't differ"]).await?;
+        told(&["logs", "-p", "wbe"], 3, &["`shop` has no process `wbe`", "did you mean `web`?"]).await?;
+        told(&["exec", "-p", "wbe", "ls"], 3, &["`shop` has no process `wbe`"]).await?;
+        told(&["exec", "nosuch", "-x"], 127, &["`nosuch` isn't in the image"]).await?;
+        told(&["run", "nosuch", "-x"], 127, &["nosuch"]).await?;
+        told(&["env", "unset", "NOPE"], 0, &["`NOPE` isn't set", "nothing changed"]).await?;
+        told(&["env", "set", "--secret", "KEY=s3cret", "--no-deploy"], 0, &["added KEY"]).await?;
+        told(&["env", "get", "KEY"], 4, &["never shown"]).await?;
+        told(&["env", "get", "KYE"], 3, &["did you mean `KEY`?"]).await?;
+        told(&["domains", "add", "panda.localhost"], 6, &["belongs to the platform"]).await?;
+        told(&["scale", "web=99999"], 2, &["0 to 1000"]).await?;
+        told(&["deploy", "--replicas", "-1"], 2, &["`-1` is no number of instances"]).await?;
+        let releases: Page<Release> = panda.api().get("/apps/shop/releases").await?;
+        anyhow::ensure!(releases.items.len() == 1, "a mistake made a release: {releases:?}");
+
+        // Scaled to 0 it is stopped, not broken, and says what would run.
+        told(&["scale", "0"], 0, &["0"]).await?;
+        App::find(panda, "shop").await?.settle(0).await?;
+        told(&["status"], 0, &["stopped", "release     v1", "scaled to 0, each 1 core"]).await?;
+        let doctor = run(&["doctor"]).await?;
+        anyhow::ensure!(doctor.code == Some(0) && doctor.stdout.contains("scaled to 0"), "{doctor:?}");
+        let mut lines: Vec<&str> = doctor.stdout.lines().filter(|line| !line.starts_with(' ')).collect();
+        lines.sort_unstable();
+        let all = lines.len();
+        lines.dedup();
+        anyhow::ensure!(lines.len() == all, "doctor says something twice: {}", doctor.stdout);
+        told(&["exec", "ls"], 5, &["no instance is ready"]).await?;
+
+        panda.terminate_server().await?;
+        told(&["ps"], 7, &["can't reach", "is the server running"]).await?;
+        panda.start_server().await
     });
 }

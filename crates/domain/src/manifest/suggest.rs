@@ -7,8 +7,8 @@ pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     }
     let word = word.to_lowercase().replace('-', "_");
     let allowed = match word.chars().count() {
-        0..=2 => 1,
-        3..=6 => 2,
+        0..=4 => 1,
+        5..=7 => 2,
         _ => 3,
     };
     candidates
@@ -31,6 +31,8 @@ mod tests {
         assert_eq!(closest("replcas", ["port", "replicas"]), Some("replicas"));
         assert_eq!(closest("Health-Timeout", ["health_timeout"]), Some("health_timeout"));
         assert_eq!(closest("zzz", ["cpu", "port"]), None);
+        assert_eq!(closest("shpo", ["wiki", "shop"]), Some("shop"));
+        assert_eq!(closest("nope", ["open"]), None);
         assert_eq!(closest(&"a".repeat(10_000), ["a"]), None);
     }
 }

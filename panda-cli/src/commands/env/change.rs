@@ -42,15 +42,22 @@ pub(super) fn wished(session: &Session, items: &[String], secret: bool) -> Resul
 
 /// Reads a .env file.
 pub(super) fn imported(file: &str, secret: bool) -> Result<Changes> {
+    let named = if file == "-" { "stdin".to_owned() } else { format!("`{file}`") };
     let text = if file == "-" {
         ask::stdin()?
     } else {
-        std::fs::read_to_string(file).map_err(|error| CliError::file("read", Path::new(file), &error))?
+        std::fs::read_to_string(file).map_err(|error| {
+            CliError::file("read", Path::new(file), &error)
+                .hint("name the file: `panda env import FILE`; `-` reads stdin")
+        })?
     };
-    let pairs = dotenv::parse(&text)
-        .map_err(|error| CliError::new(ErrorCode::InvalidRequest, format!("`{file}`: {error}")))?;
+    let pairs = dotenv::parse(&text).map_err(|error| {
+        CliError::new(ErrorCode::InvalidRequest, format!("{named}: {error}"))
+            .hint("each line is NAME=VALUE; comments begin with #")
+    })?;
     if pairs.is_empty() {
-        return Err(CliError::new(ErrorCode::InvalidRequest, format!("`{file}` has no variables")));
+        return Err(CliError::new(ErrorCode::InvalidRequest, format!("{named} has no variables"))
+            .hint("each line is NAME=VALUE"));
     }
     Ok(pairs.into_iter().map(|(key, value)| (key, EnvPatch { value: Some(value), secret })).collect())
 }
