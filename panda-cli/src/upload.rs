@@ -53,6 +53,11 @@ impl Tree {
         for path in &walked.skipped {
             progress.note(&format!("left out `{path}`: it is no file, directory or link"));
         }
+        if walked.manifest.files().any(|(path, ..)| path == ".env") {
+            progress.note(
+                "note: `.env` is sent too; if it holds secrets, list it in .pandaignore, and see `panda env import`",
+            );
+        }
         if walked.manifest.files().next().is_none() {
             let detail = format!("`{}` has no files to deploy", root.display());
             return Err(CliError::new(ErrorCode::InvalidSource, detail)

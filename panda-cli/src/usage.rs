@@ -53,12 +53,11 @@ pub(crate) fn error(error: &clap::Error) -> Option<CliError> {
         }
         ErrorKind::ValueValidation => {
             let cause = std::error::Error::source(error);
-            match cause.and_then(|cause| cause.downcast_ref::<WrongValue>()) {
-                Some(wrong) => (format!("{}: {wrong}", flag(&invalid)), Some(wrong.fix.clone())),
-                None => {
-                    let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
-                    (format!("`{value}` can't be {invalid}{cause}"), None)
-                }
+            if let Some(wrong) = cause.and_then(|cause| cause.downcast_ref::<WrongValue>()) {
+                (format!("{}: {wrong}", flag(&invalid)), Some(wrong.fix.clone()))
+            } else {
+                let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
+                (format!("`{value}` can't be {invalid}{cause}"), None)
             }
         }
         ErrorKind::ArgumentConflict => {

@@ -383,6 +383,18 @@ fn a_first_deploy_without_any_flag_makes_the_app_that_the_directory_names() {
 }
 
 #[test]
+fn a_file_of_variables_that_would_be_sent_is_said() {
+    let fake = Fake::start(telling(story()).merge(uploads(&Kept::default(), 0)));
+    let user = user_with_files(&fake);
+    user.write(".env", "TOKEN=1\n");
+    let sent = user.panda("deploy -a shop");
+    assert!(sent.ends(0).err.contains("note: `.env` is sent too"), "{}", sent.err);
+    user.write(".pandaignore", ".env\n");
+    let left_out = user.panda("deploy -a shop");
+    assert!(!left_out.ends(0).err.contains(".env"), "{}", left_out.err);
+}
+
+#[test]
 fn a_directory_with_nothing_in_it_makes_no_app() {
     let fake = Fake::start(Router::new());
     let user = User::of(&fake);

@@ -62,9 +62,11 @@ pub(super) fn hostname(value: &str) -> Option<String> {
 
 pub(super) fn title(value: &str) -> Option<String> {
     let plain: String = value.chars().filter(|c| check::title(&format!("x{c}")).is_ok()).collect();
-    Some(plain.trim().chars().take(60).collect())
+    let plain: String = plain.trim().chars().take(60).collect();
+    (!plain.is_empty()).then_some(plain)
 }
 
 pub(super) fn email(value: &str) -> Option<String> {
-    Some(value.trim().to_lowercase())
+    let plain = value.trim().to_lowercase();
+    (!plain.is_empty()).then_some(plain)
 }
