@@ -26,6 +26,7 @@ pub(crate) struct Events<'a> {
     stream: Option<BoxStream<'static, Result<Sse, String>>>,
     pause: Duration,
     lost_at: Option<Instant>,
+    told: bool,
     endless: bool,
     on_loss: Box<dyn Fn(&str) + Send + 'a>,
 }
@@ -49,6 +50,7 @@ impl<'a> Events<'a> {
             stream: None,
             pause: FIRST_PAUSE,
             lost_at: None,
+            told: false,
             endless: true,
             on_loss: Box::new(on_loss),
         }
@@ -90,6 +92,7 @@ impl<'a> Events<'a> {
     fn take(&mut self, sse: Sse) -> Option<Event> {
         self.pause = FIRST_PAUSE;
         self.lost_at = None;
+        self.told = false;
         if sse.id.is_some() {
             self.last_id = sse.id;
         }
@@ -131,7 +134,9 @@ impl<'a> Events<'a> {
             )
             .hint("what was started goes on; `panda status --wait` follows it"));
         }
-        if self.pause > FIRST_PAUSE {
+        // A short one isn't worth a word, and a long one is worth one.
+        if self.pause > FIRST_PAUSE && !self.told {
+            self.told = true;
             (self.on_loss)(why);
         }
         tokio::time::sleep(self.pause).await;

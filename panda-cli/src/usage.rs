@@ -31,7 +31,10 @@ pub(crate) fn error(error: &clap::Error) -> Option<CliError> {
         | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => return None,
         ErrorKind::InvalidSubcommand => {
             let typed = text(ContextKind::InvalidSubcommand).unwrap_or_default();
-            let close = best(ContextKind::SuggestedSubcommand, &typed).or_else(|| close_verb(&typed));
+            // Clap's own idea of close is wide: `nope` isn't `open`.
+            let near = best(ContextKind::SuggestedSubcommand, &typed)
+                .filter(|near| closest(&typed, [near.as_str()]).is_some());
+            let close = near.or_else(|| close_verb(&typed));
             (format!("`{typed}` is no verb of panda"), did_you_mean(close))
         }
         ErrorKind::UnknownArgument => {

@@ -298,13 +298,14 @@ fn a_server_that_restarts_while_it_is_followed_is_waited_for() {
         let tries = Arc::clone(&tries);
         async move {
             match tries.fetch_add(1, Ordering::SeqCst) {
-                0..=2 => problem(503, "unavailable", "starting"),
+                0..=3 => problem(503, "unavailable", "starting"),
                 _ => sse(&story(), 1),
             }
         }
     };
     let fake = Fake::start(shop().route("/apps/shop/deployments/dep_1/events", get(events)));
-    User::of(&fake).panda("deploy -a shop --image x").ends(0);
+    let ran = User::of(&fake).panda("deploy -a shop --image x");
+    assert_eq!(ran.ends(0).err.matches("connection lost (starting)").count(), 1, "{}", ran.err);
 }
 
 #[test]

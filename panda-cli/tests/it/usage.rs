@@ -78,6 +78,7 @@ fn slips_get_did_you_mean_and_exit_2() {
         ("env sett A=1", "did you mean `set`?"),
         ("completion bsh", "did you mean `bash`?"),
         ("zzzzzz", "--help"),
+        ("nope", "--help"),
         ("exec -p", "needs a value"),
         ("run", "is missing"),
         ("login --token x --device", "exclude each other"),
