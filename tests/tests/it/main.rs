@@ -9,6 +9,7 @@ mod engine;
 mod faults;
 mod garbage;
 mod hostile;
+mod hostile_sources;
 mod house;
 mod kills;
 mod operating;
