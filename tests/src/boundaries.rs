@@ -14,11 +14,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("panda-domain", &[]),
     ("panda-api-types", &["panda-domain"]),
     ("panda-source-walk", &["panda-domain"]),
+    ("panda-registry-token", &["panda-domain"]),
     ("panda-edge", &[]),
     ("panda-store", &["panda-domain"]),
     ("panda-jobs", &["panda-domain", "panda-store"]),
-    ("panda-builder", &["panda-domain", "panda-jobs", "panda-source-walk", "panda-store"]),
-    ("panda-deployer", &["panda-domain", "panda-edge", "panda-jobs", "panda-store"]),
+    (
+        "panda-builder",
+        &["panda-domain", "panda-jobs", "panda-registry-token", "panda-source-walk", "panda-store"],
+    ),
+    ("panda-deployer", &["panda-domain", "panda-edge", "panda-jobs", "panda-registry-token", "panda-store"]),
     // A driver sees the seam, not the store; the edge's link is part of the Docker runtime.
     ("panda-docker", &["panda-deployer", "panda-domain", "panda-edge"]),
     // Plans of builds and the runtime's logs, exec and doctor are asked by use-cases: pure parts and the seam.
@@ -40,6 +44,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "panda-edge",
             "panda-jobs",
             "panda-platform-api",
+            "panda-registry-token",
             "panda-store",
         ],
     ),
@@ -47,7 +52,10 @@ const ARROWS: &[(&str, &[&str])] = &[
         "panda-test-support",
         &["panda-dashboard", "panda-deployer", "panda-domain", "panda-platform-api", "panda-store"],
     ),
-    ("panda-bench", &["panda-api-types", "panda-e2e", "panda-test-support"]),
+    (
+        "panda-bench",
+        &["panda-api-types", "panda-domain", "panda-e2e", "panda-registry-token", "panda-test-support"],
+    ),
     ("panda-bench-edge", &["panda-edge"]),
     ("panda-e2e", &["panda-api-types", "panda-domain", "panda-source-walk", "panda-test-support"]),
 ];
