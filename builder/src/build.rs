@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::buildkit::log::{Recorder, SharedRecorder, follow, send};
 use crate::buildkit::solve::{CacheImage, Prepared, Solve};
-use crate::buildkit::{BuildkitConfig, BuildkitError, Buildkitd, RegistryCredentials, SentFiles};
+use crate::buildkit::{BuildkitConfig, BuildkitError, Buildkitd, Logins, RegistryCredentials, SentFiles};
 use crate::dockerfile::{Recipe, SCOPE_ARGUMENT, policy};
 use crate::failure::{BuildError, BuildFailure, Ending, classify, push_may_pass};
 use crate::log::{BuildEvent, LogLimits, LogSink, Mask, StepTiming, milliseconds};
@@ -187,7 +187,7 @@ struct Work<'a> {
     /// Holds the Dockerfile while the daemon may ask for it.
     directory: tempfile::TempDir,
     secrets: Arc<HashMap<String, Secret>>,
-    credentials: Arc<HashMap<String, RegistryCredentials>>,
+    logins: Arc<Logins>,
     sent: Arc<SentFiles>,
     followers: std::sync::Mutex<Vec<AbortOnDropHandle<()>>>,
 }
@@ -204,12 +204,12 @@ impl<'a> Work<'a> {
                 fix,
             )
         })?;
-        let mut credentials = std::mem::take(&mut request.credentials);
-        if let Some(own) = &request.registry.credentials {
-            credentials.insert(request.registry.host.clone(), own.clone());
-        }
+        let mut repositories = vec![request.repository.clone()];
+        let cache = request.cache.as_ref();
+        repositories.extend(cache.and_then(|cache| cache.repository_in(&request.registry.host)));
+        let logins = request.registry.logins(std::mem::take(&mut request.credentials), repositories)?;
         let secrets = std::mem::take(&mut request.secrets);
-        let passwords = credentials.values().map(|credentials| &credentials.password);
+        let passwords = logins.passwords.values().map(|credentials| &credentials.password);
         let mask = Mask::new(secrets.values().chain(passwords));
         Ok(Self {
             builder,
@@ -218,7 +218,7 @@ impl<'a> Work<'a> {
             log,
             directory,
             secrets: Arc::new(secrets),
-            credentials: Arc::new(credentials),
+            logins: Arc::new(logins),
             sent: Arc::default(),
             followers: std::sync::Mutex::default(),
         })
@@ -249,7 +249,7 @@ impl<'a> Work<'a> {
             target: request.recipe.target.clone(),
             args: self.args(),
             secrets: self.secrets.clone(),
-            credentials: self.credentials.clone(),
+            logins: self.logins.clone(),
             image: format!("{}/{}:{}", request.registry.host, request.repository, request.build_id),
             insecure: request.registry.insecure,
             use_cache: request.use_cache && attempt == 1 || attempt > 1,

@@ -14,6 +14,7 @@ use bollard_buildkit_proto::moby::buildkit::v1::{InfoRequest, PruneRequest};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 pub use auth::RegistryCredentials;
+pub(crate) use auth::{Logins, OwnRegistry};
 pub use filesync::SentFiles;
 
 /// Largest message that is read from the daemon, in bytes.

@@ -9,6 +9,7 @@ use panda_domain::image::Digest;
 use panda_domain::names::{EnvKey, ProcessName};
 use panda_domain::release::{FileContent, ProcessSpec, ReleaseConfig, ReleaseImage};
 use panda_domain::secret::Secret;
+use panda_registry_token::RegistryKey;
 
 use crate::plan::{Attempt, ProcessWish};
 use crate::runtime::{EnvironmentKey, FileSpec, ImageUser, PullImage, SecretEnv, WorkloadKey, WorkloadSpec};
@@ -36,10 +37,10 @@ pub struct Running<'a> {
     pub neighbours: &'a BTreeMap<String, String>,
     /// Whether the team refuses images that run as root.
     pub restricted: bool,
-    /// The host that images of the platform's registry are pulled from, and its login.
+    /// The host that images of the platform's registry are pulled from, and its key.
     pub pull_url: &'a str,
     /// Login for it.
-    pub login: Option<(String, Secret)>,
+    pub login: Option<RegistryKey>,
 }
 
 /// A file names a secret that the env doesn't have.
@@ -159,7 +160,7 @@ impl Running<'_> {
 }
 
 /// Returns an image as the runtime pulls it.
-pub fn pull_image(image: &ReleaseImage, pull_url: &str, login: Option<(String, Secret)>) -> PullImage {
+pub fn pull_image(image: &ReleaseImage, pull_url: &str, login: Option<RegistryKey>) -> PullImage {
     let digest: Digest = image.digest.clone();
     if image.own_registry {
         PullImage { repository: format!("{pull_url}/{}", image.repository), digest, login }

@@ -24,6 +24,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use panda_jobs::{Outcome, Reconciler};
+use panda_registry_token::RegistryKey;
 use panda_store::{BlobDir, Store};
 
 use crate::runtime::Runtime;
@@ -55,6 +56,8 @@ pub struct GarbageSettings {
     pub work: PathBuf,
     /// Where this process reaches the platform's registry, such as `http://127.0.0.1:7050`.
     pub registry_url: String,
+    /// Makes tokens for it, where it wants them.
+    pub registry_key: Option<RegistryKey>,
 }
 
 /// Takes away what nobody needs any more.
@@ -71,7 +74,7 @@ pub struct Garbage {
 impl Garbage {
     /// Makes the reconciler of an installation.
     pub fn new(store: Store, blobs: BlobDir, runtime: Arc<dyn Runtime>, settings: GarbageSettings) -> Self {
-        let registry = ImageRegistry::new(&settings.registry_url);
+        let registry = ImageRegistry::new(&settings.registry_url, settings.registry_key.clone());
         Self {
             store,
             blobs,

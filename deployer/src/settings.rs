@@ -3,15 +3,15 @@
 use std::net::SocketAddr;
 
 use panda_domain::deployment::PhaseDeadlines;
-use panda_domain::secret::Secret;
+use panda_registry_token::RegistryKey;
 
 /// How apps are run and reached.
 #[derive(Debug, Clone)]
 pub struct DeploySettings {
     /// Host (and port) that the runtime pulls the platform's own images from.
     pub pull_url: String,
-    /// Login for it.
-    pub login: Option<(String, Secret)>,
+    /// The key of that registry, if it asks for tokens.
+    pub login: Option<RegistryKey>,
     /// Deadlines of queue and build; those of release command and rollout come with each release.
     pub deadlines: PhaseDeadlines,
     /// The platform's own host, which no app may have.

@@ -17,6 +17,7 @@ builder=panda-$name-buildkitd
 state=$PANDA_GROUND/builders/$name
 buildkit=$(sed -n 's/^ARG BUILDKIT=.*://p' "$images/buildkitd/Dockerfile")
 socket=$state/socket/buildkitd.sock
+key=$PANDA_GROUND/builders/${PANDA_BUILDER_BESIDE:-$name}/registry.key
 
 up() {
   mkdir -p "$state/socket"
@@ -34,14 +35,27 @@ running() { [ "$(docker inspect --format '{{.State.Running}}' "$1" 2>/dev/null)"
 
 buildctl() { docker exec "$builder" buildctl --addr unix:///run/panda-buildkit/buildkitd.sock "$@"; }
 
+# As `panda-server install` makes it: key and certificate in one file, which signs the tokens that the registry asks for.
+make_key() {
+  [ ! -f "$key" ] || return 0
+  mkdir -p "$state/registry"
+  (umask 077 && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj /CN=panda-test \
+    -keyout "$key.new" -out "$state/registry/registry.crt" 2>"$state/key.log" &&
+    cat "$state/registry/registry.crt" >> "$key.new") ||
+    die "the registry's key can't be made: $(tail -1 "$state/key.log")" "install openssl"
+  mv "$key.new" "$key"
+}
+
 start_registry() {
+  make_key
   docker rm -f "$registry" >/dev/null 2>&1 || true
-  # The file is copied in: a bind mount would need the engine to see this folder, and /etc of the image differs by version.
+  # The files are copied in: a bind mount would need the engine to see this folder, and /etc of the image differs by version.
   docker create --name "$registry" --label "panda.test=$name" --network "$network" --network-alias registry \
     -p "127.0.0.1:${PANDA_BUILDER_PORT:-0}:5000" -v "$registry:/var/lib/registry" --restart unless-stopped \
     --cap-drop ALL --security-opt no-new-privileges --memory 512m --pids-limit 256 \
-    registry:2 /registry.yml >/dev/null || die "the engine can't create $registry" "docker pull registry:2"
-  docker cp -q "$images/registry/config.yml" "$registry:/registry.yml"
+    registry:2 /etc/panda/config.yml >/dev/null || die "the engine can't create $registry" "docker pull registry:2"
+  cp "$images/registry/config.yml" "$state/registry/"
+  docker cp -q "$state/registry" "$registry:/etc/panda"
   docker start "$registry" >/dev/null
 }
 
@@ -86,6 +100,7 @@ case $verb in
   env)
     echo "PANDA_TEST_BUILDKIT=unix://$socket"
     echo "PANDA_TEST_BUILD_PUSH=registry:5000"
+    echo "PANDA_TEST_REGISTRY_KEY=$key"
     echo "PANDA_TEST_REGISTRY=$(docker port "$registry" 5000/tcp | head -1)"
     ;;
   *) die "unknown argument \`$verb\`" "builder.sh up|down|env NAME" ;;

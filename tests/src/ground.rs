@@ -20,6 +20,8 @@ pub struct Ground {
     pub push: String,
     /// The registry as the engine sees it.
     pub pull: String,
+    /// The file with that registry's key.
+    pub registry_key: PathBuf,
     /// Prefix of the test images.
     pub images: String,
     /// Superuser's URL of a PostgreSQL.
@@ -55,6 +57,7 @@ impl Ground {
             buildkit: get("PANDA_TEST_BUILDKIT")?,
             push: get("PANDA_TEST_BUILD_PUSH")?,
             pull: get("PANDA_TEST_REGISTRY")?,
+            registry_key: get("PANDA_TEST_REGISTRY_KEY")?.into(),
             images: get("PANDA_TEST_IMAGES")?,
             postgres: get("PANDA_TEST_POSTGRES")?,
             long: std::env::var("PANDA_TEST_LONG").is_ok_and(|value| value == "1"),

@@ -1,6 +1,7 @@
 //! A Docker host as `panda-server install` makes it: registry, builder, edge and server as containers, private to a test.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -36,7 +37,8 @@ pub struct DockerHost {
     postgres: String,
     https: SocketAddr,
     http: SocketAddr,
-    registry: SocketAddr,
+    /// Where its registry listens.
+    pub registry: SocketAddr,
     range: Range,
     token: String,
     images: Vec<String>,
@@ -196,6 +198,37 @@ impl DockerHost {
         let container = self.docker.call(&["create", &format!("{program}:{}", self.name)])?;
         let container = container.trim();
         let made = self.docker.call(&["commit", "--change", instruction, container, &image]);
+        self.docker.call(&["rm", container])?;
+        made?;
+        self.images.push(image.clone());
+        Ok(image)
+    }
+
+    /// Makes an image of the server that doesn't say that it knows the registry's tokens, as none did before there were any.
+    pub fn older_server(&mut self, tag: &str, instruction: &str) -> anyhow::Result<String> {
+        const WRAPPER: &str = "#!/bin/sh\ncase \"$*\" in\n\
+            *preflight) panda-server.real \"$@\" 2>&1 | grep -v 'knows: ' ;;\n\
+            *) exec panda-server.real \"$@\" ;;\nesac\n";
+        let image = format!("panda-server:{}-{tag}", self.name);
+        let wrapper = self.folder.join("panda-server");
+        std::fs::write(&wrapper, WRAPPER)?;
+        std::fs::set_permissions(&wrapper, std::fs::Permissions::from_mode(0o755))?;
+        let container = self.docker.call(&["create", "debian:bookworm-slim"])?;
+        let container = container.trim();
+        let copied = [
+            (binary("panda-server")?, "/usr/bin/panda-server.real"),
+            (wrapper, "/usr/bin/panda-server"),
+            ("/etc/ssl/certs/ca-certificates.crt".into(), "/etc/ssl/ca.crt"),
+        ]
+        .iter()
+        .try_for_each(|(from, to)| {
+            let to = format!("{container}:{to}");
+            self.docker.call(&["cp", "-L", &from.display().to_string(), &to]).map(drop)
+        });
+        let mut commit = vec!["commit", "--change", "ENTRYPOINT [\"/usr/bin/panda-server\"]"];
+        commit.extend(["--change", "ENV SSL_CERT_FILE=/etc/ssl/ca.crt", "--change", instruction]);
+        commit.extend([container, &image]);
+        let made = copied.and_then(|()| self.docker.call(&commit));
         self.docker.call(&["rm", container])?;
         made?;
         self.images.push(image.clone());

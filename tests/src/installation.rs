@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -95,6 +96,10 @@ impl Installation {
             Program::new("mount").args(["-t", "tmpfs", "-o", "size=48m", "panda-test", &data]).output()?;
             fs::create_dir_all(folder.join("data/edge"))?;
         }
+        // The run's registry serves this key alone; an installation of its own would make one.
+        let keys = folder.join("data/keys");
+        fs::DirBuilder::new().mode(0o700).create(&keys)?;
+        fs::copy(&ground.registry_key, keys.join("registry.key"))?;
         let [api, https, http] = free_addresses()?;
         let range = Range::take()?;
         let socket = options.docker.clone().unwrap_or_else(|| ground.docker.clone());

@@ -21,18 +21,21 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 
-use super::auth::MemoryAuth;
+use super::auth::{Logins, MemoryAuth};
 use super::filesync::LocalFiles;
 use super::secrets::MemorySecrets;
-use super::{BuildkitError, Buildkitd, RegistryCredentials};
+use super::{BuildkitError, Buildkitd};
 
 /// How long the daemon may take to accept a session: one whose steps use up its memory is slow, not gone.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 /// What the daemon may call back; a step sees nothing that isn't named here.
-const METHODS: [&str; 3] = [
+const METHODS: [&str; 6] = [
     "/moby.filesync.v1.FileSync/DiffCopy",
     "/moby.buildkit.secrets.v1.Secrets/GetSecret",
     "/moby.filesync.v1.Auth/Credentials",
+    "/moby.filesync.v1.Auth/FetchToken",
+    "/moby.filesync.v1.Auth/GetTokenAuthority",
+    "/moby.filesync.v1.Auth/VerifyTokenAuthority",
 ];
 
 /// What a session serves.
@@ -42,7 +45,7 @@ pub(super) struct Offer {
     pub(super) shared_key: String,
     pub(super) files: LocalFiles,
     pub(super) secrets: Arc<HashMap<String, Secret>>,
-    pub(super) auth: Arc<HashMap<String, RegistryCredentials>>,
+    pub(super) auth: Arc<Logins>,
 }
 
 /// Opens a session; it ends when the returned guard is dropped.

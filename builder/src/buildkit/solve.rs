@@ -8,9 +8,10 @@ use bollard_buildkit_proto::moby::buildkit::v1::{CacheOptions, CacheOptionsEntry
 use panda_domain::secret::Secret;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::auth::Logins;
 use super::filesync::{LocalFiles, SentFiles};
 use super::session::{self, Offer};
-use super::{BuildkitError, Buildkitd, RegistryCredentials};
+use super::{BuildkitError, Buildkitd};
 
 /// The only frontend; it is part of the daemon, nothing is pulled for it.
 const FRONTEND: &str = "dockerfile.v0";
@@ -22,6 +23,15 @@ pub struct CacheImage {
     pub reference: String,
     /// Whether the registry speaks plain HTTP.
     pub insecure: bool,
+}
+
+impl CacheImage {
+    /// Returns its repository if it lies in the registry `host`.
+    pub(crate) fn repository_in(&self, host: &str) -> Option<String> {
+        let path = self.reference.strip_prefix(host)?.strip_prefix('/')?;
+        let name = path.split('@').next().unwrap_or(path);
+        Some(name.rsplit_once(':').map_or(name, |(repository, _)| repository).to_owned())
+    }
 }
 
 /// Everything one Solve needs.
@@ -36,7 +46,7 @@ pub(crate) struct Solve {
     pub(crate) target: Option<String>,
     pub(crate) args: BTreeMap<String, String>,
     pub(crate) secrets: Arc<HashMap<String, Secret>>,
-    pub(crate) credentials: Arc<HashMap<String, RegistryCredentials>>,
+    pub(crate) logins: Arc<Logins>,
     /// `host/repository:tag` to push to.
     pub(crate) image: String,
     pub(crate) insecure: bool,
@@ -64,7 +74,7 @@ impl Solve {
             shared_key: self.app_id.clone(),
             files: LocalFiles { directories: Arc::new(directories), sent: self.sent.clone() },
             secrets: self.secrets.clone(),
-            auth: self.credentials.clone(),
+            auth: self.logins.clone(),
         };
         let guard = session::open(daemon, offer).await?;
         Ok(Prepared { request: self.request(session), _session: guard })

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use panda_builder::buildkit::RegistryCredentials;
 use panda_builder::failure::BuildError;
 use panda_builder::log::{BuildEvent, StepEnd};
+use panda_builder::registry::RegistryLogin;
 use panda_domain::failure::FailureCode;
 use panda_domain::secret::Secret;
 use tokio::sync::mpsc;
@@ -17,11 +18,13 @@ const SECRET: &str = "correct-horse-battery";
 #[tokio::test]
 async fn a_dockerfile_with_args_and_a_secret_becomes_an_image_by_digest_and_is_cached_the_second_time() {
     let Some(ground) = Ground::find() else { return };
-    let text = dockerfile("dockerfile-app").replace("node:22-slim", &ground.own_base().await);
+    let (repository, base) = ground.own_base().await;
+    let text = dockerfile("dockerfile-app").replace("node:22-slim", &base);
     let mut request = ground.request(&app("dockerfile-app"), &text);
+    request.repository.clone_from(&repository);
     request.args.insert("GREETING".to_owned(), "good day".to_owned());
     request.secrets.insert("TOKEN".to_owned(), Secret::new(SECRET));
-    let (app_id, repository) = (request.app_id.clone(), request.repository.clone());
+    let app_id = request.app_id.clone();
     let (result, events) = ground.build(request).await;
     let outcome = result.unwrap();
     assert!(!outcome.cached);
@@ -32,7 +35,7 @@ async fn a_dockerfile_with_args_and_a_secret_becomes_an_image_by_digest_and_is_c
     assert!(!config.to_string().contains(SECRET));
 
     let mut again = ground.request(&app("dockerfile-app"), &text);
-    again.app_id = app_id;
+    (again.app_id, again.repository) = (app_id, repository);
     again.args.insert("GREETING".to_owned(), "good day".to_owned());
     again.secrets.insert("TOKEN".to_owned(), Secret::new(SECRET));
     let (second, events) = ground.build(again).await;
@@ -245,7 +248,8 @@ async fn a_registry_that_wants_a_login_gets_it_from_memory_and_the_password_stay
         let mut request = ground.request(&app("hello-node"), "FROM node:22-slim\nCOPY . /app\n");
         request.registry.check_url = Some(format!("http://{registry}"));
         let password = Secret::new(password);
-        request.registry.credentials = Some(RegistryCredentials { user: "panda".to_owned(), password });
+        let login = RegistryCredentials { user: "panda".to_owned(), password };
+        request.registry.login = RegistryLogin::Password(login);
         ground.build(request)
     };
     build("panda-test").await.0.unwrap();

@@ -10,7 +10,9 @@ use panda_builder::buildkit::BuildkitConfig;
 use panda_builder::dockerfile::Recipe;
 use panda_builder::failure::{BuildError, BuildFailure};
 use panda_builder::log::{BuildEvent, LogLimits};
-use panda_builder::registry::Registry;
+use panda_builder::registry::{Registry, RegistryLogin};
+use panda_domain::clock::Clock;
+use panda_registry_token::{LIFETIME, RegistryKey};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +26,8 @@ pub(crate) struct Ground {
     pub(crate) registry: String,
     /// The registry as the daemon reaches it.
     pub(crate) push: String,
+    /// The registry's key.
+    pub(crate) key: RegistryKey,
 }
 
 impl Ground {
@@ -33,12 +37,19 @@ impl Ground {
         Self::at(&BuildkitConfig { address, tls: None })
     }
 
+    /// Returns the registry's key, as somebody has it whose clock shows another time.
+    pub(crate) fn key_with(clock: Clock) -> Option<RegistryKey> {
+        let path = variable("PANDA_TEST_REGISTRY_KEY")?;
+        Some(RegistryKey::load(Path::new(&path), clock).unwrap().expect("the ground made a key"))
+    }
+
     /// The same with another daemon.
     pub(crate) fn at(config: &BuildkitConfig) -> Option<Self> {
         let registry = variable("PANDA_TEST_REGISTRY")?;
+        let key = Self::key_with(Clock::system())?;
         let push = std::env::var("PANDA_TEST_BUILD_PUSH").ok().filter(|value| !value.is_empty());
         let push = push.unwrap_or_else(|| registry.clone());
-        Some(Self { builder: Builder::new(config, Some(MEMORY_LIMIT)).unwrap(), registry, push })
+        Some(Self { builder: Builder::new(config, Some(MEMORY_LIMIT)).unwrap(), registry, push, key })
     }
 
     /// Returns a request with names of its own.
@@ -57,7 +68,7 @@ impl Ground {
             registry: Registry {
                 host: self.push.clone(),
                 insecure: true,
-                credentials: None,
+                login: RegistryLogin::Own(self.key.clone()),
                 check_url: Some(format!("http://{}", self.registry)),
             },
             repository: format!("panda-it/{name}"),
@@ -69,16 +80,18 @@ impl Ground {
         }
     }
 
-    /// Pushes a base image that no other build uses and that is unpacked; returns its reference as the daemon pulls it.
+    /// Pushes a base image that no other build uses and that is unpacked; returns its repository, the only one whose builds
+    /// may use it, and its reference as the daemon pulls it.
     ///
     /// For tests of cached steps: while any build is left that was there when the daemon pulled a base image, the daemon
     /// takes the steps above that image for new, in every build. Of an image that all tests share, one always is.
-    pub(crate) async fn own_base(&self) -> String {
+    pub(crate) async fn own_base(&self) -> (String, String) {
         let source = tempfile::tempdir().unwrap();
         let request = self.request(source.path(), "FROM node:22-slim\nCOPY owner /owner\n");
         std::fs::write(source.path().join("owner"), &request.build_id).unwrap();
         let outcome = self.build(request).await.0.unwrap();
-        format!("{}/{}@{}", self.push, outcome.repository, outcome.digest)
+        let reference = format!("{}/{}@{}", self.push, outcome.repository, outcome.digest);
+        (outcome.repository, reference)
     }
 
     /// Builds and returns the result with all events.
@@ -108,7 +121,9 @@ impl Ground {
         let url = format!("http://{}/v2/{}/{kind}/{digest}", self.registry, outcome.repository);
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let accept = "application/vnd.oci.image.manifest.v1+json";
-        let answer = client.get(url).header("accept", accept).send().await.unwrap();
+        let token = self.key.pull_token(&outcome.repository, LIFETIME);
+        let request = client.get(url).header("accept", accept).bearer_auth(token.reveal());
+        let answer = request.send().await.unwrap();
         assert!(answer.status().is_success(), "{}", answer.status());
         answer.json().await.unwrap()
     }

@@ -10,5 +10,6 @@ mod job;
 mod limits;
 mod plan;
 mod push;
+mod registry;
 mod stacks;
 mod tls;

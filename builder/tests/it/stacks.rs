@@ -29,6 +29,8 @@ async fn works(name: &str, probe: &str, expected: &str) {
         serde_json::json!(["/bin/sh", "-c", format!("{command} & sleep 4; touch written; {probe}")])
     );
     let mut request = ground.request(&app(name), &text);
+    // Of the same app: no other may build on its image.
+    request.repository.clone_from(&outcome.repository);
     request.use_cache = false;
     request.secrets = HashMap::new();
     let (result, events) = ground.build(request).await;

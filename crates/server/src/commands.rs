@@ -45,6 +45,9 @@ pub(crate) enum Command {
     Restore(backup::RestoreArgs),
     /// Tell whether the server on this machine is healthy (for the container's health check)
     Health,
+    /// Make folders, keys and the files that the other containers mount (for compose; `install` does it by itself)
+    #[command(hide = true)]
+    Prepare,
     /// Tell whether this version could take over the state, without touching it
     #[command(hide = true)]
     Preflight,
@@ -102,6 +105,10 @@ impl Command {
             },
             Self::Health => match load(file, data_dir) {
                 Ok(config) => health::run(&config).await,
+                Err(failure) => Err(failure),
+            },
+            Self::Prepare => match load(file, data_dir) {
+                Ok(config) => install::prepare(&config),
                 Err(failure) => Err(failure),
             },
             Self::Preflight => match load(file, data_dir) {

@@ -321,6 +321,11 @@ impl Config {
         }
     }
 
+    /// Returns where the key lies that signs tokens for the registry.
+    pub(crate) fn registry_key(&self) -> PathBuf {
+        self.data_dir.join("keys/registry.key")
+    }
+
     /// Returns the settings as people may read them: a password in the database's URL is a hole.
     pub(crate) fn redacted(&self) -> Self {
         let mut shown = self.clone();

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use panda_docker::platform::{Component, Confinement, Network, PlatformContainerSpec};
+use panda_domain::clock::Clock;
+use panda_registry_token::RegistryKey;
 use sha2::{Digest, Sha256};
 
 use crate::config::Config;
@@ -27,6 +29,20 @@ const SERVER_GRACE_S: u32 = 30;
 /// Folders below the data folder. All hold secrets or doors, hence readable by root alone.
 const FOLDERS: [&str; 8] = ["db", "keys", "blobs", "logs", "edge", "run", "buildkit", "platform"];
 
+/// Files below `platform`. The second has the name that versions without tokens give it, and the text: each finds its own.
+const REGISTRY_LOGIN: &str = "registry/config.yml";
+const REGISTRY_OPEN: &str = "registry.yml";
+const REGISTRY_CERTIFICATE: &str = "registry/registry.crt";
+
+/// Whom the registry serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Those who have a token.
+    Tokens,
+    /// Everybody who reaches it: for a server that knows no tokens.
+    Everybody,
+}
+
 /// What the containers are made from.
 #[derive(Debug, Clone)]
 pub(crate) struct Layout<'a> {
@@ -44,8 +60,12 @@ impl Layout<'_> {
         }
         let platform = self.files();
         make_private(&platform.join("buildkitd"))?;
+        make_private(&platform.join("registry"))?;
+        let key = RegistryKey::load_or_create(&self.config.registry_key(), Clock::system())?;
         for (path, text) in [
-            ("registry.yml", REGISTRY_YML),
+            (REGISTRY_LOGIN, REGISTRY_YML),
+            (REGISTRY_OPEN, open(REGISTRY_YML)),
+            (REGISTRY_CERTIFICATE, key.certificate_pem()),
             ("buildkitd/buildkitd.toml", BUILDKITD_TOML),
             ("buildkitd/entry.sh", BUILDKITD_ENTRY),
         ] {
@@ -58,7 +78,7 @@ impl Layout<'_> {
     /// Returns the spec of a component.
     pub(crate) fn spec(&self, component: Component) -> Result<PlatformContainerSpec> {
         match component {
-            Component::Registry => self.registry(),
+            Component::Registry => self.registry(Access::Tokens),
             Component::Buildkitd => Ok(self.buildkitd()),
             Component::Edge => Ok(self.edge()),
             Component::Server => Ok(self.server()),
@@ -69,14 +89,25 @@ impl Layout<'_> {
         self.config.data_dir.join("platform")
     }
 
-    fn registry(&self) -> Result<PlatformContainerSpec> {
+    /// Returns the spec of the registry, for those who have a token or, as before there were tokens, for everybody.
+    pub(crate) fn registry(&self, access: Access) -> Result<PlatformContainerSpec> {
         let volume = format!("{}-registry:/var/lib/registry", self.installation.name);
-        let file = format!("{}:/registry.yml:ro", self.files().join("registry.yml").display());
+        let mount = |source: &str, at: &str| format!("{}:{at}:ro", self.files().join(source).display());
         let address = registry_address(self.config)?;
+        let (command, mount, files) = match access {
+            Access::Tokens => {
+                let certificate = std::fs::read_to_string(self.files().join(REGISTRY_CERTIFICATE));
+                let files = digest(&[REGISTRY_YML, &certificate.unwrap_or_default()]);
+                ("/etc/panda/config.yml", mount("registry", "/etc/panda"), files)
+            }
+            Access::Everybody => {
+                ("/registry.yml", mount(REGISTRY_OPEN, "/registry.yml"), digest(&[open(REGISTRY_YML)]))
+            }
+        };
         Ok(PlatformContainerSpec {
-            command: vec!["/registry.yml".to_owned()],
-            mounts: vec![volume, file],
-            files: digest(&[REGISTRY_YML]),
+            command: vec![command.to_owned()],
+            mounts: vec![volume, mount],
+            files,
             network: self.build_network("registry"),
             published: vec![(address, 5000)],
             memory_bytes: Some(512 << 20),
@@ -170,6 +201,11 @@ impl Layout<'_> {
     fn build_network(&self, alias: &str) -> Network {
         Network::Bridge { name: format!("{}-build", self.installation.name), alias: alias.to_owned() }
     }
+}
+
+/// The registry's configuration without its login, which is the last part of it.
+fn open(registry_yml: &str) -> &str {
+    registry_yml.split_once("# Last in the file:").map_or(registry_yml, |(open, _)| open)
 }
 
 /// A container with nothing but an image and no rights.
@@ -277,6 +313,8 @@ fn is_public(ip: Ipv4Addr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use panda_registry_token::{ISSUER, REALM, SERVICE};
+
     use super::*;
 
     #[test]
@@ -310,6 +348,34 @@ mod tests {
         assert_eq!(server.confinement, Confinement::Hardened { keeps: vec![] });
         assert!(server.mounts.contains(&"/var/run/docker.sock:/var/run/docker.sock".to_owned()));
         assert_eq!(server.command, ["--config", "/etc/panda/server.toml", "serve"]);
+    }
+
+    #[test]
+    fn the_registry_asks_for_tokens_as_they_are_made_and_an_open_one_for_nothing() {
+        for said in [REALM, SERVICE, ISSUER].map(|word| format!(": {word}\n")) {
+            assert!(REGISTRY_YML.contains(&said), "{said}");
+            assert!(!open(REGISTRY_YML).contains(&said));
+        }
+        assert!(open(REGISTRY_YML).contains("storage:") && !open(REGISTRY_YML).contains("auth:"));
+    }
+
+    #[test]
+    fn a_registry_with_another_key_is_another_container_and_the_key_itself_is_not_mounted() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config::load(None, None, Some(folder.path().to_owned())).unwrap();
+        let installation = Installation::default();
+        let layout = Layout { config: &config, installation: &installation };
+        let prepared = || {
+            layout.prepare().unwrap();
+            layout.spec(Component::Registry).unwrap()
+        };
+        let first = prepared();
+        assert_eq!(first, prepared(), "nothing changed");
+        assert!(first.mounts.iter().all(|mount| !mount.contains("/keys")), "{:?}", first.mounts);
+        assert!(first.env.is_empty());
+        std::fs::remove_file(config.registry_key()).unwrap();
+        assert_ne!(first.files, prepared().files);
+        assert_ne!(layout.registry(Access::Everybody).unwrap().mounts, first.mounts);
     }
 
     #[test]

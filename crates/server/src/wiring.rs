@@ -8,7 +8,7 @@ use anyhow::Context;
 use panda_builder::build::Builder;
 use panda_builder::buildkit::BuildkitConfig;
 use panda_builder::job::{BuildJob, BuildPlaces};
-use panda_builder::registry::Registry;
+use panda_builder::registry::{Registry, RegistryLogin};
 use panda_deployer::certificates::{CertificateSettings, Certificates};
 use panda_deployer::deadlines::Deadlines;
 use panda_deployer::destroy::DestroyApp;
@@ -26,10 +26,12 @@ use panda_edge::local_ca::LocalCa;
 use panda_jobs::{Notices, Reconciler, Reconcilers, Runner};
 use panda_platform_api::app::domains::DnsLookup;
 use panda_platform_api::{Platform, PlatformParts, PlatformSettings};
+use panda_registry_token::RegistryKey;
 use panda_store::{BlobDir, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::platform_containers::registry_address;
 
 /// The setting that names this installation in the labels of its containers.
 const INSTALLATION: &str = "installation";
@@ -65,7 +67,8 @@ pub(crate) async fn wire(
     let local_ca = load_local_ca(config, clock)?;
     let local_ca_pem = local_ca.certificate_pem().to_owned();
 
-    let settings = deploy_settings(config);
+    let registry_key = registry_key(config, clock)?;
+    let settings = deploy_settings(config, registry_key.clone());
     let publisher = Arc::new(RoutePublisher::new(store.clone(), runtime.clone(), settings.clone()));
     let rollouts =
         Arc::new(Rollouts::new(store.clone(), runtime.clone(), publisher.clone(), settings.clone()));
@@ -88,14 +91,15 @@ pub(crate) async fn wire(
         ),
         (Arc::new(Deadlines::new(store.clone(), settings.deadlines)), Duration::from_secs(1), Notices::new()),
         (
-            Arc::new(Garbage::new(store.clone(), blobs.clone(), runtime.clone(), garbage_settings(config))),
+            Arc::new(Garbage::new(store.clone(), blobs.clone(), runtime.clone(), garbage_settings(config, registry_key.clone()))),
             Duration::from_secs(u64::from(config.garbage.every_s)),
             Notices::new(),
         ),
     ];
     let places = places(config);
     let build_logs = places.logs.clone();
-    let builds = BuildJob::new(store.clone(), blobs.clone(), builder(config)?, registry(config), places);
+    let builds =
+        BuildJob::new(store.clone(), blobs.clone(), builder(config)?, registry(config, registry_key), places);
     let runner = Runner::new(store.clone(), owner.clone())
         .handle("build", config.builder.concurrency, Arc::new(builds))
         .handle("resolve_image", 4, Arc::new(ResolveImage::new(store.clone(), runtime.clone())))
@@ -152,13 +156,22 @@ fn builder(config: &Config) -> anyhow::Result<Builder> {
     Builder::new(&buildkit, Some(config.builder.memory_mib << 20)).context("prepare the builder")
 }
 
-fn registry(config: &Config) -> Registry {
+/// Opens the key of our own registry; one that is somebody else's isn't shown our tokens.
+fn registry_key(config: &Config, clock: &Clock) -> anyhow::Result<Option<RegistryKey>> {
+    if registry_address(config).is_err() {
+        return Ok(None);
+    }
+    let key = RegistryKey::load_or_create(&config.registry_key(), clock.clone());
+    Ok(Some(key.context("open the key of the registry")?))
+}
+
+fn registry(config: &Config, key: Option<RegistryKey>) -> Registry {
     // The host of pulls is loopback by default, where this process reaches it too; the push host is the builder's own view.
     let check_url = config.registry.insecure.then(|| format!("http://{}", config.registry.pull_url));
     Registry {
         host: config.registry.push_url.clone(),
         insecure: config.registry.insecure,
-        credentials: None,
+        login: key.map_or(RegistryLogin::Open, RegistryLogin::Own),
         check_url,
     }
 }
@@ -167,7 +180,7 @@ fn places(config: &Config) -> BuildPlaces {
     BuildPlaces { work: config.data_dir.join("work"), logs: config.data_dir.join("logs/builds") }
 }
 
-fn garbage_settings(config: &Config) -> GarbageSettings {
+fn garbage_settings(config: &Config, key: Option<RegistryKey>) -> GarbageSettings {
     let (garbage, places) = (&config.garbage, places(config));
     let seconds = |s: u32| Duration::from_secs(u64::from(s));
     let scheme = if config.registry.insecure { "http" } else { "https" };
@@ -180,13 +193,14 @@ fn garbage_settings(config: &Config) -> GarbageSettings {
         build_logs: places.logs,
         work: places.work,
         registry_url: format!("{scheme}://{}", config.registry.pull_url),
+        registry_key: key,
     }
 }
 
-fn deploy_settings(config: &Config) -> DeploySettings {
+fn deploy_settings(config: &Config, key: Option<RegistryKey>) -> DeploySettings {
     DeploySettings {
         pull_url: config.registry.pull_url.clone(),
-        login: None,
+        login: key,
         deadlines: PhaseDeadlines::default(),
         platform_host: config.platform_host(),
         platform_address: config.listen.api,

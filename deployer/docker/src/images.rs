@@ -106,9 +106,20 @@ pub(crate) async fn ensure(driver: &Driver, image: &PullImage) -> RuntimeResult<
     if inspect(engine, &reference).await?.is_some() {
         return pulled::used(&driver.pulled, &reference, now_ms).await;
     }
-    let login = image.login.as_ref().map(|(user, secret)| (user.as_str(), secret));
-    pull(engine, driver.pull_timeout, &reference, login).await?;
+    pull(engine, driver.pull_timeout, &reference, token(image, driver.pull_timeout)).await?;
     pulled::note(&driver.pulled, vec![reference], image.digest.clone(), now_ms).await
+}
+
+/// Makes a token for an image in the platform's own registry: it reads this repository, for as long as the pull may take.
+fn token(image: &PullImage, limit: Duration) -> Option<DockerCredentials> {
+    let key = image.login.as_ref()?;
+    let (host, path) = image.host_and_path();
+    Some(DockerCredentials {
+        registrytoken: Some(key.pull_token(path, limit).reveal().to_owned()),
+        // Engines that keep images in containerd send a token to this host only.
+        serveraddress: Some(host.to_owned()),
+        ..DockerCredentials::default()
+    })
 }
 
 /// Asks what a reference means now.
@@ -120,7 +131,12 @@ pub(crate) async fn resolve(
     let engine = &driver.engine;
     let before = names(engine).await?;
     // Pulling is the only way to learn ports and user from the engine, and what is resolved is about to be run.
-    pull(engine, driver.pull_timeout, reference, login).await?;
+    let credentials = login.map(|(user, secret)| DockerCredentials {
+        username: Some(user.to_owned()),
+        password: Some(secret.reveal().to_owned()),
+        ..DockerCredentials::default()
+    });
+    pull(engine, driver.pull_timeout, reference, credentials).await?;
     let image = inspect(engine, reference)
         .await?
         .ok_or_else(|| RuntimeError::NotFound { what: format!("image `{reference}`") })?;
@@ -167,7 +183,7 @@ pub(crate) async fn pull(
     engine: &Engine,
     limit: Duration,
     reference: &str,
-    login: Option<(&str, &Secret)>,
+    credentials: Option<DockerCredentials>,
 ) -> RuntimeResult<()> {
     let doing = format!("pull image `{reference}`");
     let tagged = reference.contains('@') || reference.rsplit('/').next().is_some_and(|l| l.contains(':'));
@@ -177,11 +193,6 @@ pub(crate) async fn pull(
         tag: (!tagged).then(|| "latest".to_owned()),
         ..CreateImageOptions::default()
     };
-    let credentials = login.map(|(user, secret)| DockerCredentials {
-        username: Some(user.to_owned()),
-        password: Some(secret.reveal().to_owned()),
-        ..DockerCredentials::default()
-    });
     let stream = engine.docker.create_image(Some(options), None, credentials);
     let pulled = tokio::time::timeout(limit, stream.try_for_each(|_| async { Ok(()) })).await;
     match pulled {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use panda_domain::secret::Secret;
+use panda_registry_token::RegistryKey;
 use panda_store::DoomedImage;
 use reqwest::{Client, Method, Response, StatusCode};
 
@@ -43,35 +45,46 @@ pub(super) enum Deleted {
 pub(super) struct ImageRegistry {
     base: String,
     client: Client,
+    /// Makes tokens where the registry wants them.
+    key: Option<RegistryKey>,
 }
 
 impl ImageRegistry {
     /// Names the registry at this URL; nothing is asked yet.
-    pub(super) fn new(url: &str) -> Self {
+    pub(super) fn new(url: &str, key: Option<RegistryKey>) -> Self {
         let client = Client::builder().timeout(ANSWER).no_proxy().build();
         let client = client.expect("a client without special settings can be built");
-        Self { base: url.trim_end_matches('/').to_owned(), client }
+        Self { base: url.trim_end_matches('/').to_owned(), client, key }
     }
 
     /// Makes sure that it answers.
     pub(super) async fn check(&self) -> Result<(), RegistryError> {
-        self.ask(Method::GET, "/v2/").await.map(drop)
+        self.ask(Method::GET, "/v2/", None).await.map(drop)
     }
 
     /// Deletes an image's manifest, and the tags that name it. Twice is once.
     pub(super) async fn delete(&self, image: &DoomedImage) -> Result<Deleted, RegistryError> {
         let path = format!("/v2/{}/manifests/{}", image.repository, image.digest);
-        let answer = self.ask(Method::DELETE, &path).await?;
+        let token = self.key.as_ref().map(|key| key.delete_token(&image.repository));
+        let answer = self.ask(Method::DELETE, &path, token).await?;
         Ok(match answer.status() {
             status if status.is_success() || status == StatusCode::NOT_FOUND => Deleted::Gone,
             status => Deleted::Refused(status),
         })
     }
 
-    async fn ask(&self, method: Method, path: &str) -> Result<Response, RegistryError> {
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        token: Option<Secret>,
+    ) -> Result<Response, RegistryError> {
         let url = format!("{}{path}", self.base);
-        let answer = self.client.request(method, &url).send().await;
-        let answer = answer.map_err(|source| RegistryError::Unreachable { url: url.clone(), source })?;
+        let mut request = self.client.request(method, &url);
+        if let Some(token) = token {
+            request = request.bearer_auth(token.reveal());
+        }
+        let answer = request.send().await.map_err(|source| RegistryError::Unreachable { url: url.clone(), source })?;
         let status = answer.status();
         if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
             return Err(RegistryError::Trouble { url, status });

@@ -13,6 +13,7 @@ use panda_domain::instance::{InstanceState, LastExit};
 use panda_domain::names::{AppName, EnvironmentName, ProcessName};
 use panda_domain::release::{HealthCheck, Shutdown};
 use panda_domain::secret::Secret;
+use panda_registry_token::RegistryKey;
 use serde::{Deserialize, Serialize};
 
 use super::RuntimeResult;
@@ -78,11 +79,16 @@ pub struct PullImage {
     pub repository: String,
     /// What runs.
     pub digest: Digest,
-    /// Login for the registry, `None` for an open one.
-    pub login: Option<(String, Secret)>,
+    /// The key of the platform's own registry, if the image lies there: whoever pulls makes a token when it needs one.
+    pub login: Option<RegistryKey>,
 }
 
 impl PullImage {
+    /// Returns the host and the repository's path in that registry.
+    pub fn host_and_path(&self) -> (&str, &str) {
+        self.repository.split_once('/').unwrap_or(("", &self.repository))
+    }
+
     /// Returns `repository@digest`.
     pub fn reference(&self) -> String {
         format!("{}@{}", self.repository, self.digest)

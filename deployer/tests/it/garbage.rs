@@ -50,6 +50,7 @@ impl Yard {
             build_logs: folder.join("builds"),
             work: folder.join("work"),
             registry_url: url.to_owned(),
+            registry_key: None,
         };
         for folder in [&settings.build_logs, &settings.work] {
             std::fs::create_dir(folder).unwrap();

@@ -1,9 +1,10 @@
 //! What an operator does: installing, upgrading, going back, backing up, taking away; while an app is being asked.
 
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
-use panda_e2e::{DockerHost, host_story};
+use panda_e2e::{DockerHost, Source, host_story};
 
 use crate::rolling::slow_source;
 
@@ -120,6 +121,89 @@ fn a_taken_port_stops_an_installation_before_anything_is_made() {
         drop(holder);
         Ok(())
     });
+}
+
+#[test]
+fn an_installation_from_before_the_registrys_login_works_on_and_gets_it_by_install() {
+    host_story(async |mut host| {
+        installed(&mut host).await?;
+        assert_eq!(registry_answers(&host).await?, 401, "it serves nobody without a token");
+        let key = std::fs::metadata(host.data.join("keys/registry.key"))?.permissions().mode();
+        assert_eq!(key & 0o777, 0o600);
+        let source = Source::sample("hello-node")?;
+        let folder = source.path().display().to_string();
+        host.cli_ok(&["deploy", &folder, "--app", "hello", "--create", "--yes"]).await?;
+
+        // The container that a version without tokens makes, over the same images.
+        open_registry(&host)?;
+        let said = host.server_ok(&["doctor"]).await?;
+        assert!(
+            said.contains("registry login") && said.contains("can read and replace all images"),
+            "{said}"
+        );
+        source.change("server.js", "'v1'", "'v2'")?;
+        host.cli_ok(&["deploy", &folder, "--app", "hello", "--yes"]).await?;
+
+        let prober = host.probe("hello")?;
+        let said = host.server_ok(&["install"]).await?;
+        assert!(said.contains("registry: replaced") && said.contains("server: runs"), "{said}");
+        assert_eq!(registry_answers(&host).await?, 401);
+        source.change("server.js", "'v2'", "'v3'")?;
+        host.cli_ok(&["deploy", &folder, "--app", "hello", "--yes"]).await?;
+        let said = host.server_ok(&["doctor"]).await?;
+        assert!(said.contains("serves nobody without a token"), "{said}");
+        prober.stop().assert_no_failures();
+        Ok(())
+    });
+}
+
+#[test]
+fn going_back_to_a_version_that_knows_no_login_takes_it_off_the_registry_and_says_so() {
+    host_story(async |mut host| {
+        installed(&mut host).await?;
+        let older = host.older_server("older", "LABEL version=0")?;
+        let broken = host.older_server("broken", "ENV PANDA_LISTEN__API=127.0.0.1:9")?;
+        let prober = host.probe("web")?;
+
+        // It gets the registry that it can use, and when it isn't healthy the login comes back with the one before.
+        let done = host.server(&["upgrade", "--image", &broken, "--wait", "3"]).await?;
+        assert_eq!(done.code, Some(1));
+        assert!(done.stderr.contains("the old one is back and ready"), "{}", done.stderr);
+        assert_eq!(registry_answers(&host).await?, 401);
+
+        let said = host.server_ok(&["upgrade", "--image", &older]).await?;
+        assert!(said.contains("warning: that version knows no login for the registry"), "{said}");
+        assert!(running(&host, "server")?.ends_with(&older));
+        assert_eq!(registry_answers(&host).await?, 200);
+
+        let said = host.server_ok(&["upgrade", "--rollback"]).await?;
+        assert!(!said.contains("knows no login"), "{said}");
+        host.server_ok(&["install"]).await?;
+        assert_eq!(registry_answers(&host).await?, 401);
+        prober.stop().assert_no_failures();
+        Ok(())
+    });
+}
+
+/// Returns what the registry answers to somebody without a token.
+async fn registry_answers(host: &DockerHost) -> anyhow::Result<u16> {
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    Ok(client.get(format!("http://{}/v2/_catalog", host.registry)).send().await?.status().as_u16())
+}
+
+/// Replaces the registry by one that serves everybody.
+fn open_registry(host: &DockerHost) -> anyhow::Result<()> {
+    let (name, network) = (format!("{}-registry", host.name), format!("{}-build", host.name));
+    host.docker.call(&["rm", "-f", &name])?;
+    let label = format!("dev.panda.platform={}", host.name);
+    let published = format!("{}:5000", host.registry);
+    let images = format!("{name}:/var/lib/registry");
+    let config = format!("{}:/registry.yml:ro", host.data.join("platform/registry.yml").display());
+    let mut arguments = vec!["run", "-d", "--name", &name, "--label", &label, "--network", &network];
+    arguments.extend(["--network-alias", "registry", "-p", &published, "-v", &images, "-v", &config]);
+    arguments.extend(["registry:2", "/registry.yml"]);
+    host.docker.call(&arguments)?;
+    Ok(())
 }
 
 /// Installs, claims, and puts an app up. A second installation changes nothing.

@@ -11,6 +11,7 @@ use panda_docker::platform::{Component, PlatformHost};
 use panda_domain::clock::Clock;
 use panda_domain::route::CertificateState;
 use panda_edge::client::EdgeClient;
+use panda_registry_token::RegistryKey;
 use panda_store::Keyring;
 
 use super::{health, http, opening, ports};
@@ -32,6 +33,7 @@ pub(super) async fn run(config: &Config) -> ExitCode {
     for component in Component::ALL {
         checks.push(component_check(config, component, &installation).await);
     }
+    checks.extend(registry_login(config).await);
     checks.extend(taken_ports(config).await);
     checks.push(disk(&config.data_dir));
     checks.push(clock(config));
@@ -109,8 +111,13 @@ pub(super) async fn answers(config: &Config, component: Component) -> Result<Str
     match component {
         Component::Registry => {
             let address = registry_address(config)?;
-            match http::get(address, "/v2/", LIMIT).await? {
+            let answer = match RegistryKey::load(&config.registry_key(), Clock::system())? {
+                Some(key) => http::get_as(&key.greeting_token(), address, "/v2/", LIMIT).await?,
+                None => http::get(address, "/v2/", LIMIT).await?,
+            };
+            match answer {
                 (200, _) => Ok(format!("answers on {address}")),
+                (401, _) => bail!("{address} doesn't know this installation's key"),
                 (status, _) => bail!("{address} answers {status}"),
             }
         }
@@ -137,6 +144,25 @@ pub(super) async fn answers(config: &Config, component: Component) -> Result<Str
             Ok(format!("version {version}, ready"))
         }
     }
+}
+
+/// Warns of a registry that serves everybody: build steps and all programs of this machine reach it.
+async fn registry_login(config: &Config) -> Option<Check> {
+    let answer = http::get(registry_address(config).ok()?, "/v2/", LIMIT).await.ok()?;
+    let seen = "everybody who reaches it, every build step included, can read and replace all images";
+    let fix = "panda-server install; it asks for a login from then on, and apps run on";
+    match answer.0 {
+        401 => Some(ok("registry login", "serves nobody without a token")),
+        200 => Some(look("registry login", CheckState::Warning, seen, fix)),
+        // What is wrong stands in the look at the registry itself.
+        _ => None,
+    }
+}
+
+/// Tells whether a registry listens there, whatever it thinks of us.
+pub(super) async fn registry_listens(config: &Config) -> bool {
+    let Ok(address) = registry_address(config) else { return false };
+    matches!(http::get(address, "/v2/", LIMIT).await, Ok((200 | 401, _)))
 }
 
 /// Names those who hold a port that one of ours needs.

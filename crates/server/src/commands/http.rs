@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use panda_domain::secret::Secret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -12,10 +13,25 @@ const LIMIT_BYTES: u64 = 1 << 20;
 
 /// Returns status and body of a GET.
 pub(super) async fn get(address: SocketAddr, path: &str, limit: Duration) -> Result<(u16, String)> {
+    get_with(address, path, "", limit).await
+}
+
+/// Returns status and body of a GET by somebody with a token.
+pub(super) async fn get_as(
+    token: &Secret,
+    address: SocketAddr,
+    path: &str,
+    limit: Duration,
+) -> Result<(u16, String)> {
+    get_with(address, path, &format!("Authorization: Bearer {}\r\n", token.reveal()), limit).await
+}
+
+async fn get_with(address: SocketAddr, path: &str, header: &str, limit: Duration) -> Result<(u16, String)> {
     let asking = async {
         let mut stream =
             TcpStream::connect(address).await.with_context(|| format!("connect to {address}"))?;
-        let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nAccept: application/json\r\n\r\n");
+        let request =
+            format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nAccept: application/json\r\n{header}\r\n");
         stream.write_all(request.as_bytes()).await.with_context(|| format!("ask {address}"))?;
         let mut answer = Vec::new();
         stream.take(LIMIT_BYTES).read_to_end(&mut answer).await.with_context(|| format!("hear {address}"))?;

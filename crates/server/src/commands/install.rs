@@ -113,6 +113,15 @@ pub(super) async fn run(file: Option<&Path>, data_dir: Option<PathBuf>, args: In
     finish(&config, &installation).await
 }
 
+/// Makes what the containers mount, and no container.
+pub(super) fn prepare(config: &Config) -> Outcome {
+    let installation = Installation::load(&config.data_dir).map_err(|error| {
+        Failure::of(error, "mend it by hand, or remove it and run `panda-server install` with all flags")
+    })?;
+    let layout = Layout { config, installation: &installation.unwrap_or_default() };
+    layout.prepare().map_err(|error| Failure::of(error, "run this as root, on a disk with room"))
+}
+
 /// Drafts what was given; at the first run also what is chosen by the machine.
 fn draft_config(file: &Path, data_dir: Option<&Path>, args: &InstallArgs) -> Outcome<Draft> {
     let mut settings: Vec<Setting> = Vec::new();
@@ -221,6 +230,7 @@ async fn held_by_us(host: &PlatformHost, layout: &Layout<'_>) -> Outcome<Vec<Soc
         let found = found.map_err(|error| Failure::of(error, "see `docker ps -a`"))?;
         let ours = match port.component {
             Component::Edge => edge_listens(layout.config, port.address).await,
+            Component::Registry => super::doctor::registry_listens(layout.config).await,
             component => super::doctor::answers(layout.config, component).await.is_ok(),
         };
         if ours && found.is_some_and(|found| found.running) {
@@ -239,13 +249,18 @@ async fn edge_listens(config: &Config, address: SocketAddr) -> bool {
     })
 }
 
-/// Brings every container up, in the order in which they need each other.
+/// Brings every container up, in the order in which they need each other; a registry that runs already comes last. A server
+/// that knows tokens works with one that asks for them and with one that doesn't, an older one only with the latter.
 async fn start_all(host: &PlatformHost, layout: &Layout<'_>, limit: Duration) -> Outcome {
     let engine = |error: panda_deployer::runtime::RuntimeError| {
         Failure::of(error, "correct what the engine says, then run `panda-server install` again")
     };
     host.ensure_build_network().await.map_err(engine)?;
-    for component in Component::ALL {
+    let mut order = Component::ALL;
+    if host.observe(Component::Registry).await.map_err(engine)?.is_some_and(|registry| registry.running) {
+        order.rotate_left(1);
+    }
+    for component in order {
         let spec = layout.spec(component).map_err(|error| Failure::of(error, "panda-server config check"))?;
         let ensured = match component {
             Component::Registry | Component::Buildkitd => host.ensure(&spec).await.map_err(engine)?,

@@ -7,6 +7,9 @@ use super::{Failure, Outcome, opening, say};
 use crate::config::{Config, check};
 use crate::platform_containers::Installation;
 
+/// What a version says that sends tokens to the registry; one that doesn't say it gets a registry without a login.
+pub(super) const KNOWS_TOKENS: &str = "knows: registry tokens";
+
 /// Looks at configuration, key, schema and engine.
 pub(super) async fn run(config: &Config) -> Outcome {
     if let Some(finding) = check(config).into_iter().find(|finding| finding.fatal) {
@@ -23,6 +26,7 @@ pub(super) async fn run(config: &Config) -> Outcome {
     PlatformHost::connect(&config.runtime.docker_socket, &name)
         .await
         .map_err(|error| Failure::of(error, "this version can't reach the Docker engine"))?;
+    say(KNOWS_TOKENS);
     say("ok: configuration, key, schema and engine suit this version");
     Ok(())
 }

@@ -7,9 +7,10 @@ use clap::{ArgGroup, Args};
 use panda_deployer::runtime::RuntimeError;
 use panda_docker::platform::{Component, Ensured, PlatformContainerSpec, PlatformHost};
 
+use super::preflight::KNOWS_TOKENS;
 use super::{Failure, Outcome, health, load, say};
 use crate::config::Config;
-use crate::platform_containers::{Installation, Layout};
+use crate::platform_containers::{Access, Installation, Layout};
 
 /// How long the new version may take to look at the state.
 const PREFLIGHT: Duration = Duration::from_mins(1);
@@ -136,8 +137,33 @@ pub(super) async fn ensure_server(
     if found.is_none() || host.is_current(spec).await.map_err(engine)? {
         return host.ensure(spec).await.map_err(engine);
     }
-    preflight(host, spec).await?;
-    replace(host, layout.config, spec, limit).await
+    let knows_tokens = preflight(host, spec).await?.contains(KNOWS_TOKENS);
+    if knows_tokens {
+        return replace(host, layout.config, spec, limit).await;
+    }
+    // A version from before the registry's login: it could neither push nor pull.
+    serve_everybody(host, layout).await?;
+    let replaced = replace(host, layout.config, spec, limit).await;
+    if replaced.is_err() {
+        let spec = layout.spec(Component::Registry).map_err(config_wrong)?;
+        host.ensure(&spec).await.map_err(engine)?;
+    }
+    replaced
+}
+
+/// Takes the login off the registry.
+async fn serve_everybody(host: &PlatformHost, layout: &Layout<'_>) -> Outcome {
+    layout.prepare().map_err(|error| Failure::of(error, "run this as root, on a disk with room"))?;
+    let spec = layout.registry(Access::Everybody).map_err(config_wrong)?;
+    host.ensure(&spec).await.map_err(engine)?;
+    say(
+        "warning: that version knows no login for the registry, so there is none now: every build step reaches all images",
+    );
+    Ok(())
+}
+
+fn config_wrong(error: anyhow::Error) -> Failure {
+    Failure::of(error, "panda-server config check")
 }
 
 fn previous_name(host: &PlatformHost) -> String {
@@ -158,8 +184,9 @@ async fn settle(host: &PlatformHost, config: &Config) -> Outcome {
     go_back(host).await.map_err(engine)
 }
 
-/// Runs the new version beside the old one, where it looks at everything that it will need and takes nothing.
-async fn preflight(host: &PlatformHost, spec: &PlatformContainerSpec) -> Outcome {
+/// Runs the new version beside the old one, where it looks at everything that it will need and takes nothing. Returns what it
+/// said.
+async fn preflight(host: &PlatformHost, spec: &PlatformContainerSpec) -> Outcome<String> {
     let mut look = spec.clone();
     look.health = None;
     if let Some(verb) = look.command.last_mut() {
@@ -167,7 +194,7 @@ async fn preflight(host: &PlatformHost, spec: &PlatformContainerSpec) -> Outcome
     }
     let name = format!("{}-preflight", host.container_name(Component::Server));
     match host.run_once(&look, &name, PREFLIGHT).await.map_err(engine)? {
-        (0, _) => Ok(()),
+        (0, said) => Ok(said),
         (code, said) => Err(Failure::new(
             format!(
                 "the new version looked at this installation and refused (exit {code}):\n{}",

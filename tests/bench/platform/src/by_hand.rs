@@ -2,15 +2,17 @@
 //! Everything that can go on at the same time does, and readiness is asked for as often as the platform asks.
 
 use std::cell::{Cell, RefCell};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use futures_util::future::try_join_all;
+use panda_domain::clock::Clock;
 use panda_e2e::Installation;
 use panda_e2e::docker::Docker;
+use panda_registry_token::{Action, RegistryKey};
 use panda_test_support::process::Program;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::nginx::{GENERATION, Nginx};
 use crate::watch::until_only;
@@ -35,6 +37,24 @@ pub(crate) struct Hand<'a> {
     serving: RefCell<Vec<String>>,
     stopped: RefCell<Vec<String>>,
     limits: RefCell<Vec<String>>,
+    /// Holds `config.json` with a token for the registry, as `docker login` would leave it.
+    docker_config: PathBuf,
+}
+
+/// What is built by hand.
+const REPOSITORY: &str = "bench/by-hand";
+
+/// Writes what a person would have from `docker login`, before the clock runs.
+fn log_in(panda: &Installation) -> anyhow::Result<PathBuf> {
+    let ground = &panda.ground;
+    let key = RegistryKey::load(&ground.registry_key, Clock::system())?.context("the registry has no key")?;
+    let token = key.token(&[(REPOSITORY, &[Action::Pull, Action::Push])], Duration::from_hours(8));
+    let login = json!({ "registrytoken": token.reveal() });
+    let config = json!({ "auths": { &ground.push: login, &ground.pull: login } });
+    let folder = panda.folder.join("docker-config");
+    std::fs::create_dir_all(&folder)?;
+    std::fs::write(folder.join("config.json"), config.to_string())?;
+    Ok(folder)
 }
 
 impl<'a> Hand<'a> {
@@ -57,6 +77,7 @@ impl<'a> Hand<'a> {
             serving: RefCell::default(),
             stopped: RefCell::default(),
             limits: RefCell::default(),
+            docker_config: log_in(panda)?,
         })
     }
 
@@ -96,7 +117,7 @@ impl<'a> Hand<'a> {
         let ground = &self.panda.ground;
         let metadata = self.panda.folder.join("metadata.json");
         let output = format!(
-            "type=image,name={}/bench/by-hand:latest,push=true,oci-mediatypes=true,registry.insecure=true",
+            "type=image,name={}/{REPOSITORY}:latest,push=true,oci-mediatypes=true,registry.insecure=true",
             ground.push
         );
         let program = std::env::var_os("PANDA_BENCH_BUILDCTL").context("PANDA_BENCH_BUILDCTL isn't set")?;
@@ -110,12 +131,13 @@ impl<'a> Hand<'a> {
             ])
             .args(["--output", &output, "--metadata-file", &metadata.display().to_string()])
             .env("HOME", self.panda.folder.join("home"))
+            .env("DOCKER_CONFIG", &self.docker_config)
             .run(PATIENCE)
             .await?;
         anyhow::ensure!(done.code == Some(0), "buildctl: {}", done.stderr);
         let said: Value = serde_json::from_slice(&std::fs::read(metadata)?)?;
         let digest = said["containerimage.digest"].as_str().context("buildctl gave no digest")?;
-        Ok(format!("{}/bench/by-hand@{digest}", ground.pull))
+        Ok(format!("{}/{REPOSITORY}@{digest}", ground.pull))
     }
 
     /// From an image to the moment when only its instances answer; what served before goes on running.
@@ -185,7 +207,9 @@ impl<'a> Hand<'a> {
 
     async fn docker(&self, arguments: &[String]) -> anyhow::Result<String> {
         let host = format!("unix://{}", self.panda.ground.docker.display());
-        let done = Program::new("docker").env("DOCKER_HOST", host).args(arguments).run(PATIENCE).await?;
+        let docker =
+            Program::new("docker").env("DOCKER_HOST", host).env("DOCKER_CONFIG", &self.docker_config);
+        let done = docker.args(arguments).run(PATIENCE).await?;
         anyhow::ensure!(done.code == Some(0), "docker {arguments:?}: {}", done.stderr);
         Ok(done.stdout)
     }
