@@ -124,8 +124,10 @@ fn sleeping(seconds: &str) -> bool {
 async fn a_build_that_never_ends_meets_its_deadline_and_names_the_step() {
     let Some(ground) = Ground::find() else { return };
     // The deadline is for the step: pulling the base image may take longer than that on a cold and busy machine.
-    let text = dockerfile("build-hangs").replace("node:22-slim", &ground.own_base().await);
+    let (repository, base) = ground.own_base().await;
+    let text = dockerfile("build-hangs").replace("node:22-slim", &base);
     let mut request = ground.request(&app("build-hangs"), &text);
+    request.repository = repository;
     request.deadline = Duration::from_secs(10);
     let failure = failed(ground.build(request).await.0);
     assert_eq!(failure.failure.code, FailureCode::P107);

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use panda_builder::build::Builder;
 use panda_builder::buildkit::BuildkitConfig;
 use panda_builder::job::{BuildJob, BuildPlaces};
-use panda_builder::registry::Registry;
+use panda_builder::registry::{Registry, RegistryLogin};
 use panda_domain::clock::Clock;
 use panda_domain::deployment::Trigger;
 use panda_domain::event::Actor;
@@ -45,8 +45,12 @@ impl Handler for Late {
 async fn job(test: &TestStore) -> BuildJob {
     let folder = test.folder();
     let config = BuildkitConfig { address: format!("unix://{}/nobody.sock", folder.display()), tls: None };
-    let registry =
-        Registry { host: "127.0.0.1:9".to_owned(), insecure: true, credentials: None, check_url: None };
+    let registry = Registry {
+        host: "127.0.0.1:9".to_owned(),
+        insecure: true,
+        login: RegistryLogin::Open,
+        check_url: None,
+    };
     let blobs = BlobDir::open(folder.join("blobs")).await.unwrap();
     let places = BuildPlaces { work: folder.join("work"), logs: folder.to_owned() };
     BuildJob::new(test.store.clone(), blobs, Builder::new(&config, None).unwrap(), registry, places)

@@ -91,7 +91,12 @@ pub(crate) async fn wire(
         ),
         (Arc::new(Deadlines::new(store.clone(), settings.deadlines)), Duration::from_secs(1), Notices::new()),
         (
-            Arc::new(Garbage::new(store.clone(), blobs.clone(), runtime.clone(), garbage_settings(config, registry_key.clone()))),
+            Arc::new(Garbage::new(
+                store.clone(),
+                blobs.clone(),
+                runtime.clone(),
+                garbage_settings(config, registry_key.clone()),
+            )),
             Duration::from_secs(u64::from(config.garbage.every_s)),
             Notices::new(),
         ),

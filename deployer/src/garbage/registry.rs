@@ -84,7 +84,8 @@ impl ImageRegistry {
         if let Some(token) = token {
             request = request.bearer_auth(token.reveal());
         }
-        let answer = request.send().await.map_err(|source| RegistryError::Unreachable { url: url.clone(), source })?;
+        let answer =
+            request.send().await.map_err(|source| RegistryError::Unreachable { url: url.clone(), source })?;
         let status = answer.status();
         if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
             return Err(RegistryError::Trouble { url, status });
