@@ -88,10 +88,11 @@ fn slow_routes() -> OpenApiRouter<Shared> {
 fn api(platform: &Shared) -> OpenApiRouter<Shared> {
     let quick = quick_routes()
         .layer(RequestBodyLimitLayer::new(BODY_LIMIT))
-        .layer(middleware::from_fn_with_state(platform.clone(), access::deadline));
-    let routes = quick
-        .merge(slow_routes().layer(DefaultBodyLimit::disable()))
+        .layer(middleware::from_fn_with_state(platform.clone(), access::in_time));
+    let slow = slow_routes()
+        .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(platform.clone(), access::only_when_claimed));
+    let routes = quick.merge(slow);
     OpenApiRouter::with_openapi(openapi::base()).nest("/api/v1", routes)
 }
 
@@ -114,10 +115,7 @@ fn finish(platform: &Shared, pages: Router, more: Router<Shared>) -> Router {
         .merge(pages.layer(RequestBodyLimitLayer::new(BODY_LIMIT)))
         .fallback(async || Error::not_found("page"))
         .layer(CatchPanicLayer::custom(problem::of_panic))
-        .layer(middleware::from_fn(access::same_origin))
         .layer(origin::csrf(&platform.settings))
-        .layer(middleware::from_fn_with_state(platform.clone(), headers::secure))
-        .layer(middleware::from_fn(problem::render))
         .layer(middleware::from_fn_with_state(platform.clone(), frame::request))
         .layer(CompressionLayer::new())
 }

@@ -57,7 +57,16 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["panda-api-types", "panda-domain", "panda-e2e", "panda-registry-token", "panda-test-support"],
     ),
     ("panda-bench-edge", &["panda-edge"]),
-    ("panda-e2e", &["panda-api-types", "panda-domain", "panda-source-walk", "panda-test-support"]),
+    (
+        "panda-e2e",
+        &[
+            "panda-api-types",
+            "panda-domain",
+            "panda-registry-token",
+            "panda-source-walk",
+            "panda-test-support",
+        ],
+    ),
 ];
 
 /// Libraries that only these crates may know.

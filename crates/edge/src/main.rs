@@ -11,10 +11,6 @@ use panda_edge::{AccessLogTarget, Edge, EdgeConfig, Limits, Network};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-/// Gives memory back after the peaks of a large table; the system's allocator keeps what several threads once had.
-#[global_allocator]
-static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Panda's edge: TLS, routing, and holding of requests in front of the apps of one host.
 #[derive(Debug, Parser)]
 #[command(name = "panda-edge", version)]

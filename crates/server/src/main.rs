@@ -17,10 +17,6 @@ use clap::{Parser, Subcommand};
 
 use crate::config::Config;
 
-/// Gives memory back after the peaks of a large table; the system's allocator keeps what several threads once had.
-#[global_allocator]
-static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Runs the platform that apps are deployed to.
 #[derive(Debug, Parser)]
 #[command(name = "panda-server", version, about)]

@@ -9,6 +9,7 @@ use anyhow::Context;
 use futures_util::StreamExt;
 use panda_domain::clock::Clock;
 use panda_platform_api::app::claim::ensure_claim_token;
+use panda_platform_api::http::metrics::Metrics;
 use panda_platform_api::http::{operator_router, public_router};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,6 +23,8 @@ use crate::{state, telemetry};
 
 /// How long jobs, streams and requests may take to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(20);
+/// How often the samples of requests are put in order.
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
 /// Serves until SIGTERM; the exit code says whether it could start.
 pub(crate) async fn run(config: Config) -> ExitCode {
@@ -108,6 +111,7 @@ fn start_work(tracker: &TaskTracker, wired: &Wired, shutdown: &CancellationToken
         let stop = shutdown.clone();
         tracker.spawn(async move { activator.run(reconciler, period, notices, stop).await });
     }
+    tracker.spawn(keep_metrics(wired.platform.metrics.clone(), shutdown.clone()));
     let (runtime, rollouts, hints, stop) =
         (wired.runtime.clone(), wired.rollouts.clone(), wired.hints.clone(), shutdown.clone());
     tracker.spawn(async move {
@@ -125,6 +129,13 @@ fn start_work(tracker: &TaskTracker, wired: &Wired, shutdown: &CancellationToken
             }
         }
     });
+}
+
+/// Samples lie in memory one by one until they are sorted into their classes, which otherwise only a scrape does.
+async fn keep_metrics(metrics: Metrics, stop: CancellationToken) {
+    while tokio::time::timeout(METRICS_UPKEEP, stop.cancelled()).await.is_err() {
+        metrics.upkeep();
+    }
 }
 
 async fn wait_for_signal() -> anyhow::Result<()> {

@@ -15,6 +15,10 @@ use crate::store::StoreConfig;
 
 /// More readers than this don't help: each is a thread.
 const MAX_READERS: u32 = 8;
+/// SQLite's own cache of pages, `-` and KiB. Each connection has one, and a look at all apps fills it with pages that the
+/// kernel has in memory anyway: with readers' caches as large as the writer's a server of 1,000 apps took 14 MiB more.
+const WRITER_CACHE: &str = "-2000";
+const READER_CACHE: &str = "-256";
 
 pub(crate) struct SqlitePools {
     /// Exactly one connection: writers of this process queue here, in order, instead of meeting `SQLITE_BUSY`.
@@ -51,7 +55,7 @@ impl SqlitePools {
             .foreign_keys(true)
             .busy_timeout(busy)
             .synchronous(SqliteSynchronous::Full)
-            .pragma("cache_size", "-2000")
+            .pragma("cache_size", WRITER_CACHE)
             .pragma("journal_size_limit", "67108864");
         let writer = options.clone().thread_name(|_| "panda-db-write".to_owned());
         let writer = if only_look {
@@ -62,6 +66,7 @@ impl SqlitePools {
         let reader = options
             .create_if_missing(false)
             .pragma("query_only", "on")
+            .pragma("cache_size", READER_CACHE)
             .thread_name(|n| format!("panda-db-read-{n}"));
         let write = pool(1, config.statement_deadline)
             // A full disk makes SQLite roll back by itself; sqlx's own rollback then fails, and it believes for ever that the

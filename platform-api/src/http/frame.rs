@@ -1,15 +1,20 @@
-//! The outermost layer: gives a request its id and its peer, times it, counts it and writes its one log line.
+//! The outermost layer: gives a request its id and its peer, times it, counts it and writes its one log line; on the way out
+//! it writes errors as problems and sets the headers that every answer has.
+//!
+//! One layer and not five: a router clones everything below a layer for each request, so that each costs the more the more
+//! there are.
 
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use tracing::{Instrument, info, info_span};
 
-use super::Shared;
+use super::access::require_origin;
 use super::metrics::Metrics;
 use super::request_id::{HEADER, RequestId};
+use super::{Shared, headers, problem};
 use crate::auth::Peer;
 
 pub(super) async fn request(State(platform): State<Shared>, mut request: Request, next: Next) -> Response {
@@ -21,9 +26,15 @@ pub(super) async fn request(State(platform): State<Shared>, mut request: Request
     // The template, never the path: a path or a query may carry names, codes and secrets.
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
 
+    let uri = request.uri().clone();
     let span = info_span!("request", request.id = %id);
     let started = Instant::now();
-    let mut response = next.run(request).instrument(span).await;
+    let response = match require_origin(&request) {
+        Ok(()) => next.run(request).instrument(span).await,
+        Err(error) => error.into_response(),
+    };
+    let mut response = problem::render(response, &id, &method, &uri);
+    headers::secure(&platform.settings, response.headers_mut());
     let took = started.elapsed();
 
     let status = response.status().as_u16();

@@ -1,11 +1,8 @@
 //! Headers that every answer carries, errors too.
 
-use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
-use axum::middleware::Next;
-use axum::response::Response;
 
-use super::Shared;
+use crate::platform::PlatformSettings;
 
 /// No inline script or style, nothing from elsewhere, no frames, forms to ourselves alone.
 const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -23,17 +20,14 @@ static ALWAYS: [(HeaderName, &str); 7] = [
 /// A year, for this host alone: names below it are somebody else's decision.
 const HSTS: &str = "max-age=31536000";
 
-pub(super) async fn secure(State(platform): State<Shared>, request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    let headers = response.headers_mut();
+pub(super) fn secure(settings: &PlatformSettings, headers: &mut HeaderMap) {
     for (name, value) in &ALWAYS {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    if platform.settings.is_https() {
+    if settings.is_https() {
         headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(HSTS));
     }
     keep_out_of_caches(headers);
-    response
 }
 
 /// Only what says otherwise itself, such as a style sheet, may be kept.

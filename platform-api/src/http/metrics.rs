@@ -55,6 +55,11 @@ impl Metrics {
             .record(took.as_secs_f64());
     }
 
+    /// Sorts the samples that came in since the last time into their classes, which frees them.
+    pub fn upkeep(&self) {
+        self.0.run_upkeep();
+    }
+
     /// Returns all figures as text.
     pub fn render(&self) -> String {
         self.0.run_upkeep();

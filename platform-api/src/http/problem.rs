@@ -4,9 +4,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::Request;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::Next;
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use panda_api_types::{ErrorCode, Problem};
 
@@ -53,18 +51,18 @@ pub(super) fn of_panic(panic: Box<dyn Any + Send + 'static>) -> Response {
 }
 
 /// Writes the body of every error and logs what the asker must not see, once.
-pub(super) async fn render(request: Request, next: Next) -> Response {
-    let id = request.extensions().get::<RequestId>().cloned();
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let mut response = next.run(request).await;
+pub(super) fn render(mut response: Response, id: &RequestId, method: &Method, uri: &Uri) -> Response {
     let status = response.status();
+    if !status.is_client_error() && !status.is_server_error() {
+        return response;
+    }
     if let Some(Refusal(error)) = response.extensions_mut().remove::<Refusal>() {
         log(&error);
-        return written(response, &error.to_problem(id.as_ref()));
+        return written(response, &error.to_problem(Some(id)));
     }
-    if (status.is_client_error() || status.is_server_error()) && !speaks_for_itself(&response) {
-        let mut problem = of_status(status, &format!("{method} {}", shown(&path)));
-        problem.instance = id.map(|id| id.to_string()).unwrap_or_default();
+    if !speaks_for_itself(&response) {
+        let mut problem = of_status(status, &format!("{method} {}", shown(uri.path())));
+        problem.instance = id.to_string();
         return written(response, &problem);
     }
     response

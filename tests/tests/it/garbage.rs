@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use panda_domain::clock::Clock;
 use panda_e2e::{App, Database, Installation, Options, Source, image, story_with};
+use panda_registry_token::RegistryKey;
 
 /// How long the reconciler may take to see and remove something: it looks every second here.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -105,7 +107,9 @@ async fn destroyed_app_takes_its_tasks(panda: &Installation) -> anyhow::Result<(
 async fn in_registry(panda: &Installation, image: &str) -> anyhow::Result<u16> {
     let (repository, digest) = image.split_once('@').unwrap_or_default();
     let url = format!("http://{}/v2/{repository}/manifests/{digest}", panda.ground.pull);
-    let request = reqwest::Client::builder().no_proxy().build()?.head(url);
+    let key = RegistryKey::load_or_create(&panda.ground.registry_key, Clock::system())?;
+    let token = key.pull_token(repository, Duration::from_mins(1));
+    let request = reqwest::Client::builder().no_proxy().build()?.head(url).bearer_auth(token.reveal());
     let accepts = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json";
     Ok(request.header("accept", accepts).send().await?.status().as_u16())
 }
