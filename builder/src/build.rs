@@ -96,6 +96,16 @@ impl Builder {
         &self.daemon
     }
 
+    /// Tells whether an image that was pushed is in the registry.
+    pub async fn has_image(
+        &self,
+        registry: &Registry,
+        repository: &str,
+        digest: &Digest,
+    ) -> Result<bool, BuildFailure> {
+        self.probe.has(registry, repository, digest.as_str()).await
+    }
+
     /// Builds and pushes.
     ///
     /// Ends within the deadline. When `cancel` fires, or the future is dropped, the processes of the running

@@ -282,12 +282,12 @@ impl BuildJob {
             serde_json::to_string(plan).map_err(|_| StoreError::missing("a plan that can be kept"))?;
         let processes = serde_json::to_string(&detected)
             .map_err(|_| StoreError::missing("processes that can be kept"))?;
+        self.keep_image(context, outcome).await?;
         let mut tx = context.begin().await?;
         tx.lock_placement(&work.row.placement.team, &work.row.placement.id).await?;
         tx.finish_build(build, &outcome.repository, &outcome.digest, &plan_json, &processes).await?;
         if !tx.rescue_image(&outcome.repository, outcome.digest.as_str()).await? {
-            let cause = "the image is just what an old build left, and that is being deleted at this moment";
-            return Err(BuildFailure::transient(FailureCode::P111, cause, "deploy again").into());
+            return Err(taken_along().into());
         }
         let built_here = !matches!(plan.kind, PlanKind::Dockerfile(_));
         self.release(
@@ -302,6 +302,18 @@ impl BuildJob {
         .await?;
         tx.commit().await?;
         Ok(())
+    }
+
+    /// Makes sure that the image wasn't taken along with an old build that had the same, between its push and now. First it
+    /// leaves the list of those to be deleted, then it is looked for: the other way round it could go in between.
+    async fn keep_image(&self, context: &JobContext, outcome: &BuildOutcome) -> Result<(), Trouble> {
+        let mut tx = context.begin().await?;
+        let kept = tx.rescue_image(&outcome.repository, outcome.digest.as_str()).await?;
+        tx.commit().await?;
+        if kept && self.builder.has_image(&self.registry, &outcome.repository, &outcome.digest).await? {
+            return Ok(());
+        }
+        Err(taken_along().into())
     }
 
     /// Uses a known build: no build at all. Returns false if it was taken away a moment ago, and its image with it.
@@ -469,4 +481,10 @@ impl Handler for BuildJob {
             }
         }
     }
+}
+
+/// The job is tried again, and pushes again.
+fn taken_along() -> BuildFailure {
+    let cause = "the image is just what an old build left, and that is being deleted at this moment";
+    BuildFailure::transient(FailureCode::P111, cause, "deploy again")
 }

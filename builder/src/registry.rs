@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use panda_domain::failure::FailureCode;
-use panda_registry_token::RegistryKey;
+use panda_registry_token::{LIFETIME, RegistryKey};
 use reqwest::StatusCode;
 
 use crate::buildkit::{Logins, OwnRegistry, RegistryCredentials};
@@ -96,6 +96,29 @@ impl RegistryProbe {
             return Err(BuildFailure::transient(FailureCode::P111, cause, fix));
         }
         if status.is_server_error() { Err(unreachable(format!("it answers {status}"))) } else { Ok(()) }
+    }
+}
+
+impl RegistryProbe {
+    /// Tells whether an image is there; true when nobody says where to ask.
+    pub(crate) async fn has(
+        &self,
+        registry: &Registry,
+        repository: &str,
+        digest: &str,
+    ) -> Result<bool, BuildFailure> {
+        let Some(base) = &registry.check_url else { return Ok(true) };
+        let url = format!("{}/v2/{repository}/manifests/{digest}", base.trim_end_matches('/'));
+        let accepts = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json";
+        let mut request = self.0.head(url).header("accept", accepts);
+        if let RegistryLogin::Own(key) = &registry.login {
+            request = request.bearer_auth(key.pull_token(repository, LIFETIME).reveal());
+        }
+        let answer = request.send().await.map_err(|error| {
+            let cause = format!("the registry `{}` can't be reached: {}", registry.host, root_cause(&error));
+            BuildFailure::transient(FailureCode::P111, cause, "deploy again")
+        })?;
+        Ok(answer.status() != StatusCode::NOT_FOUND)
     }
 }
 

@@ -11,6 +11,10 @@ use panda_edge::{AccessLogTarget, Edge, EdgeConfig, Limits, Network};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+/// Gives memory back after the peaks of a large table, which the system's allocator keeps.
+#[global_allocator]
+static MEMORY: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Panda's edge: TLS, routing, and holding of requests in front of the apps of one host.
 #[derive(Debug, Parser)]
 #[command(name = "panda-edge", version)]

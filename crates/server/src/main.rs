@@ -17,6 +17,10 @@ use clap::{Parser, Subcommand};
 
 use crate::config::Config;
 
+/// Gives memory back after the peaks of a large table, which the system's allocator keeps.
+#[global_allocator]
+static MEMORY: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Runs the platform that apps are deployed to.
 #[derive(Debug, Parser)]
 #[command(name = "panda-server", version, about)]

@@ -184,8 +184,21 @@ impl Tx {
 
     /// Takes at most `limit` images to delete from the registry, those first whose deletion was begun before. Commit before
     /// the first is deleted, and call [`Tx::forget_doomed_image`] once the registry has deleted it.
-    pub async fn take_doomed_images(&mut self, limit: u32) -> Result<Vec<DoomedImage>> {
+    ///
+    /// What is needed again since it was listed leaves the list: a rollback to it, or a build by an older server, which
+    /// knows no list.
+    pub async fn take_doomed_images(&mut self, keep: u32, limit: u32) -> Result<Vec<DoomedImage>> {
         let now = self.now();
+        let sql = concat!(
+            "delete from doomed_images where deleting_at is null and (
+                exists (select 1 from builds b
+                    where b.repository = doomed_images.repository and b.digest = doomed_images.digest)
+                or exists (select 1 from ",
+            kept!(),
+            " and r.own_registry = true and r.repository = doomed_images.repository
+                    and r.digest = doomed_images.digest))"
+        );
+        self.sql("doomed_images", sql).bind(keep).run().await?;
         let sql =
             "update doomed_images set deleting_at = coalesce(deleting_at, $1) where (repository, digest) in (
                 select repository, digest from doomed_images

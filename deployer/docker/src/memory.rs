@@ -36,14 +36,17 @@ impl Driver {
         })
     }
 
-    /// What the largest running instance of the process uses, whatever its release; `None` when none runs.
+    /// What the largest running instance of this release's process uses; `None` when none runs. Others say nothing: the
+    /// release that has to go may be the one that eats the memory.
     async fn used_by_one(&self, spec: &WorkloadSpec) -> RuntimeResult<Option<u64>> {
         let environment = &spec.key.environment;
         let mut select =
             labels::select_environment(&self.host.installation, environment, labels::KIND_INSTANCE);
         select.push(format!("{}={}", labels::PLACEMENT, spec.key.placement));
         let others = self.listed(select).await?.into_iter();
-        let others = others.filter(|one| one.identity.key.process == spec.key.process);
+        let others = others.filter(|one| {
+            one.identity.key.process == spec.key.process && one.identity.key.release == spec.key.release
+        });
         let used = stream::iter(others.collect::<Vec<_>>())
             .map(|one| async move { self.usage_of(one.identity.instance, &one.container).await });
         let used: Vec<_> = used.buffer_unordered(PARALLEL).collect().await;

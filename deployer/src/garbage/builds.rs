@@ -77,7 +77,7 @@ impl Garbage {
         // None is taken while it is away: a build that pushes the same image again would wait for the deletion's end.
         self.registry.check().await?;
         let mut tx = self.store.begin().await?;
-        let doomed = tx.take_doomed_images(IMAGES).await?;
+        let doomed = tx.take_doomed_images(self.settings.keep_releases, IMAGES).await?;
         tx.commit().await?;
         tally.more = doomed.len() == IMAGES as usize;
         let mut failed = None;

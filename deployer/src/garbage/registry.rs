@@ -59,7 +59,8 @@ impl ImageRegistry {
 
     /// Makes sure that it answers.
     pub(super) async fn check(&self) -> Result<(), RegistryError> {
-        self.ask(Method::GET, "/v2/", None).await.map(drop)
+        let token = self.key.as_ref().map(RegistryKey::greeting_token);
+        self.ask(Method::GET, "/v2/", token).await.map(drop)
     }
 
     /// Deletes an image's manifest, and the tags that name it. Twice is once.
@@ -87,7 +88,10 @@ impl ImageRegistry {
         let answer =
             request.send().await.map_err(|source| RegistryError::Unreachable { url: url.clone(), source })?;
         let status = answer.status();
-        if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+        // A registry that doesn't know our key yet, or has another time: it refuses nothing for good.
+        let stranger =
+            self.key.is_some() && matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || stranger {
             return Err(RegistryError::Trouble { url, status });
         }
         Ok(answer)

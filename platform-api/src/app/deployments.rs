@@ -140,7 +140,7 @@ pub async fn cancel(
         return Err(Error::conflict(text).with_hint("`panda rollback` goes back to the release before"));
     }
     let Some(ended) = tx.call_off(&deployment, CancelReason::Requested).await? else {
-        return Err(Error::conflict("it is too late to cancel: its instances serve already")
+        return Err(Error::conflict("it is too late to cancel: its routes are on their way")
             .with_hint("`panda rollback` goes back to the release before"));
     };
     let text = format!("canceled a deploy of `{app}`");

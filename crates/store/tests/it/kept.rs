@@ -125,16 +125,21 @@ async fn a_build_goes_when_nothing_needs_it_and_its_image_with_it() {
         assert_eq!(gone.len(), 2);
         assert!(!tx.delete_unneeded_build(&new, 1, before).await.unwrap());
         assert!(tx.delete_unneeded_build(&old, 1, before).await.unwrap());
-        assert_eq!(tx.take_doomed_images(10).await.unwrap(), [], "another build has the same image");
+        assert_eq!(tx.take_doomed_images(1, 10).await.unwrap(), [], "another build has the same image");
         assert!(tx.delete_unneeded_build(&twin, 1, before).await.unwrap());
         let doomed = DoomedImage { repository: REPOSITORY.to_owned(), digest: digest(1).to_string() };
 
         assert!(tx.rescue_image(REPOSITORY, &doomed.digest).await.unwrap());
-        assert_eq!(tx.take_doomed_images(10).await.unwrap(), [], "it was pushed again");
+        assert_eq!(tx.take_doomed_images(1, 10).await.unwrap(), [], "it was pushed again");
+        let again = build(test, &mut tx, &world, 1).await;
+        assert!(tx.delete_unneeded_build(&again, 1, before).await.unwrap());
+        release(&mut tx, &world, &twin).await;
+        assert_eq!(tx.take_doomed_images(1, 10).await.unwrap(), [], "the newest release went back to it");
+        release(&mut tx, &world, &new).await;
         let again = build(test, &mut tx, &world, 1).await;
         assert!(tx.delete_unneeded_build(&again, 1, before).await.unwrap());
         for _ in 0..2 {
-            assert_eq!(tx.take_doomed_images(10).await.unwrap(), std::slice::from_ref(&doomed));
+            assert_eq!(tx.take_doomed_images(1, 10).await.unwrap(), std::slice::from_ref(&doomed));
         }
         assert!(!tx.rescue_image(REPOSITORY, &doomed.digest).await.unwrap(), "its deletion is under way");
         tx.forget_doomed_image(&doomed).await.unwrap();
@@ -171,7 +176,7 @@ async fn images_of_an_app_that_is_gone_are_to_be_deleted() {
             build(test, &mut tx, &world, n).await;
         }
         assert!(tx.delete_app_rows(&world.team.id, &world.app.id).await.unwrap());
-        let mut doomed = tx.take_doomed_images(10).await.unwrap();
+        let mut doomed = tx.take_doomed_images(1, 10).await.unwrap();
         doomed.sort_by(|a, b| a.digest.cmp(&b.digest));
         let expected =
             [1, 2].map(|n| DoomedImage { repository: REPOSITORY.to_owned(), digest: digest(n).to_string() });

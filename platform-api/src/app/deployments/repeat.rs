@@ -39,6 +39,15 @@ pub async fn roll_back(
     };
     // The env has to be readable before anything is promised (P9).
     tx.env_at(&principal.team, &row.placement.id, release.env_version).await?;
+    if release.image.own_registry
+        && !tx.rescue_image(&release.image.repository, release.image.digest.as_str()).await?
+    {
+        let text =
+            format!("the image of v{} is so old that it is being deleted at this moment", release.number);
+        return Err(
+            Error::conflict(text).with_hint("go back to a newer release, or deploy the old source again")
+        );
+    }
     let source = Source::Release { number: release.number };
     let deployment = insert(&mut tx, principal, &row, Trigger::Rollback, source, release.env_version).await?;
     let made = tx.hand_over(&deployment, &copy_of(&release, principal)).await?;
