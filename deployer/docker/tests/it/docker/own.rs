@@ -121,7 +121,7 @@ async fn images(harness: &Harness, pulled: &str, known: &str) -> Result<()> {
     Ok(())
 }
 
-/// Two images in the run's registry that the engine doesn't have; their names go with the handle.
+/// Two images in the registry of the test apps that the engine doesn't have; their names go with the handle.
 struct Pushed {
     repository: String,
 }
@@ -135,7 +135,12 @@ impl Pushed {
         for (name, tag) in [("pulled", "v1"), ("known", "v2")] {
             let (from, to) = (format!("{images}/web:{tag}"), pushed.reference(name));
             docker(&["pull", "-q", &from])?;
-            docker(&["tag", &from, &to])?;
+            // An image of its own: containers of other tests run the one that it is made from, and would keep it.
+            let container = docker(&["create", &from])?.trim().to_owned();
+            let label = format!("LABEL panda.test.image={to}");
+            let committed = docker(&["commit", "--change", &label, &container, &to]);
+            docker(&["rm", &container])?;
+            committed?;
             docker(&["push", "-q", &to])?;
             docker(&["rmi", &to])?;
         }
