@@ -159,7 +159,7 @@ impl Builder {
         if failure.failure.code != FailureCode::P110 {
             return failure;
         }
-        match self.daemon.prune().await {
+        match self.daemon.prune_when_full().await {
             Ok(freed) if freed > 0 => {
                 failure.failure.fix = format!(
                     "deploy again: the builder has emptied its cache ({} MB); if it stays, the build is larger than the builder's \

@@ -23,6 +23,9 @@ pub(crate) const MAX_MESSAGE_BYTES: usize = 16 << 20;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the daemon may take to empty its cache: it deletes file by file.
 const PRUNE_TIMEOUT: Duration = Duration::from_mins(1);
+/// Pauses between attempts to empty the cache of a full disk; the reserve is given up within a second or two.
+const RESERVE_WAITS: [Duration; 4] =
+    [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 
 /// Where buildkitd listens and how it knows us.
 #[derive(Clone)]
@@ -161,6 +164,20 @@ impl Buildkitd {
             .await
             .map_err(|_| BuildkitError::Silent { action, seconds: PRUNE_TIMEOUT.as_secs() })?
             .map_err(|status| BuildkitError::Call { action, source: Box::new(status) })
+    }
+
+    /// Empties the cache of a daemon whose disk is full: until its container has given up the reserve (`entry.sh`), the daemon
+    /// has no block left to note a deletion in.
+    pub(crate) async fn prune_when_full(&self) -> Result<u64, BuildkitError> {
+        let mut waits = RESERVE_WAITS.iter();
+        loop {
+            match self.prune().await {
+                Err(BuildkitError::Call { .. }) if let Some(wait) = waits.next() => {
+                    tokio::time::sleep(*wait).await
+                }
+                ended => return ended,
+            }
+        }
     }
 
     pub(crate) fn client(&self) -> ControlClient<Channel> {

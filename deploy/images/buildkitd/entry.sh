@@ -35,6 +35,24 @@ reserve_processes() {
   done
 }
 
+# keep_reserve: on a disk that is full to the last block the daemon can't delete anything either, because its databases note
+# each deletion in blocks that are new to them. A file that is given up then makes room for that; it comes back later.
+keep_reserve() {
+  reserve=/var/lib/buildkit/reserve reserve_mb=32
+  while :; do
+    df -Pk /var/lib/buildkit | {
+      read -r _
+      read -r _ _ _ free_kb _
+      if [ "$free_kb" -lt 4096 ]; then
+        rm -f "$reserve"
+      elif [ ! -f "$reserve" ] && [ "$free_kb" -gt $((reserve_mb * 4096)) ]; then
+        dd if=/dev/zero of="$reserve.new" bs=1048576 count="$reserve_mb" 2>/dev/null && mv "$reserve.new" "$reserve"
+      fi
+    } || true # a full disk or process table: next time
+    sleep 1
+  done
+}
+
 # configure: the template, plus what depends on the machine.
 configure() {
   sed -e "s/@PARALLEL@/${PANDA_BUILD_PARALLEL:-2}/" \
@@ -64,4 +82,5 @@ writable_cgroups
 reserve_processes
 mkdir -p /run/panda-buildkit
 configure > /run/buildkitd.toml
+keep_reserve &
 exec buildkitd --config /run/buildkitd.toml "$@"

@@ -27,13 +27,15 @@ fn a_builder_whose_disk_is_full_fails_builds_with_the_reason_and_builds_again_on
             app.deploy_source(&source).await?;
             let prober = app.probe()?;
 
-            // A build that fills it by itself.
-            let greedy =
-                Source::of(&[("Dockerfile", "FROM node:22-slim\nRUN dd if=/dev/zero of=/fill bs=1M\n")])?;
-            full(&app.deploy(&tree(&app.upload(&greedy).await?)).await?);
+            // A build that fills it by itself, to the last block.
+            let fill = "RUN dd if=/dev/zero of=/most bs=1M || dd if=/dev/zero of=/rest bs=4k";
+            let greedy = Source::of(&[("Dockerfile", &format!("FROM node:22-slim\n{fill}\n"))])?;
+            let ended = app.deploy(&tree(&app.upload(&greedy).await?)).await?;
+            full(&ended);
+            assert!(ended.fix.is_some_and(|fix| fix.contains("has emptied its cache")));
 
             // Somebody else has filled it: nothing of a build finds room.
-            let _ = spare.inside(&["dd", "if=/dev/zero", &format!("of={FILLER}"), "bs=64k"]);
+            let _ = spare.inside(&["dd", "if=/dev/zero", &format!("of={FILLER}"), "bs=4k"]);
             source.change("server.js", "'v1'", "'v2'")?;
             full(&app.deploy(&tree(&app.upload(&source).await?)).await?);
             spare.inside(&["rm", FILLER])?;
