@@ -173,7 +173,7 @@ impl Buildkitd {
         loop {
             match self.prune().await {
                 Err(BuildkitError::Call { .. }) if let Some(wait) = waits.next() => {
-                    tokio::time::sleep(*wait).await
+                    tokio::time::sleep(*wait).await;
                 }
                 ended => return ended,
             }
