@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
+use futures_util::TryStreamExt as _;
 use jiff::Timestamp;
 use panda_domain::ids::{
     AppId, BuildId, DeploymentId, DeviceCodeId, DomainId, EnvironmentId, JobId, PlacementId, ProjectId,
@@ -38,6 +39,18 @@ pub(crate) struct Row {
 pub(crate) enum EitherRow {
     Sqlite(SqliteRow),
     Postgres(PgRow),
+}
+
+impl From<SqliteRow> for EitherRow {
+    fn from(row: SqliteRow) -> Self {
+        Self::Sqlite(row)
+    }
+}
+
+impl From<PgRow> for EitherRow {
+    fn from(row: PgRow) -> Self {
+        Self::Postgres(row)
+    }
 }
 
 /// A statement with its arguments, about to run in a [`Tx`].
@@ -147,9 +160,18 @@ impl<'t> Statement<'t> {
         Ok(self.run().await? > 0)
     }
 
-    /// Returns all rows, each understood by `read`.
+    /// Returns all rows, each understood by `read` as it comes: a row of the database is several times as large.
     pub(crate) async fn list<T>(self, read: impl Fn(&Row) -> Result<T>) -> Result<Vec<T>> {
-        self.all().await?.iter().map(read).collect()
+        let table = self.table;
+        let understood: Vec<Result<T>> = on_both!(
+            self,
+            |query, connection| async {
+                let rows = query.fetch(connection);
+                rows.map_ok(|row| read(&Row { table, inner: row.into() })).try_collect().await
+            },
+            (|rows: Vec<Result<T>>| rows, |rows: Vec<Result<T>>| rows)
+        )?;
+        understood.into_iter().collect()
     }
 
     /// Returns the first row, if there is one, understood by `read`.
