@@ -38,6 +38,7 @@ use std::sync::Arc;
 
 use axum::extract::DefaultBodyLimit;
 use axum::{Router, middleware};
+use tower::ServiceBuilder;
 use tower_http::compression::CompressionLayer;
 use tower_http::limit::RequestBodyLimitLayer;
 use utoipa_axum::router::OpenApiRouter;
@@ -111,7 +112,11 @@ fn finish(platform: &Shared, pages: Router, more: Router<Shared>) -> Router {
         .with_state(platform.clone())
         .merge(pages.layer(RequestBodyLimitLayer::new(BODY_LIMIT)))
         .fallback(async || Error::not_found("page"))
-        .layer(origin::csrf(&platform.settings))
-        .layer(middleware::from_fn_with_state(platform.clone(), frame::request))
-        .layer(CompressionLayer::new())
+        .layer(
+            // In one, because a router boxes and clones each of its layers for each request.
+            ServiceBuilder::new()
+                .layer(CompressionLayer::new())
+                .layer(middleware::from_fn_with_state(platform.clone(), frame::request))
+                .layer(origin::csrf(&platform.settings)),
+        )
 }
