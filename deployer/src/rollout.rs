@@ -21,6 +21,7 @@ use panda_domain::ids::{DeploymentId, PlacementId};
 use panda_jobs::{Outcome, Reconciler};
 use panda_store::{PlacementRow, Store};
 
+use self::load::Neighbours;
 use crate::desired::environment_of;
 use crate::error::DeployError;
 use crate::routes::RoutePublisher;
@@ -116,10 +117,12 @@ impl Rollouts {
         rows: Vec<PlacementRow>,
     ) -> Result<bool, DeployError> {
         let observed = self.runtime.observe(&key).await?;
+        let Some(any) = rows.first() else { return Ok(false) };
+        let neighbours = load::neighbours(&self.store, &any.placement).await?;
         let mut changed = false;
         for row in rows {
             let own = own_workloads(&observed, &row.placement.id);
-            match self.settle(&row.placement.id, own).await {
+            match self.settle(&row.placement.id, &neighbours, own).await {
                 Ok(acted) => changed |= acted,
                 Err(error) if error.is_transient() => {
                     tracing::info!(app.name = %row.placement.app_name, error = &error as &dyn std::error::Error, "waiting for `{}`", row.placement.app_name);
@@ -137,11 +140,13 @@ impl Rollouts {
     async fn settle(
         &self,
         id: &PlacementId,
+        neighbours: &Arc<Neighbours>,
         mut observed: Vec<ObservedWorkload>,
     ) -> Result<bool, DeployError> {
         let mut changed = false;
         for pass in 0..PASSES {
-            let Some(state) = load::load(&self.store, &self.settings, id).await? else { return Ok(changed) };
+            let loaded = load::load(&self.store, &self.settings, id, neighbours).await?;
+            let Some(state) = loaded else { return Ok(changed) };
             if pass > 0 {
                 observed =
                     own_workloads(&self.runtime.observe(&environment_of(&state.row.placement)).await?, id);

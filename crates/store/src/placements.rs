@@ -181,13 +181,14 @@ impl Tx {
     /// Wishes for the same release in another way, such as another scale. Returns the new generation.
     pub async fn bump_generation(&mut self, id: &PlacementId) -> Result<i64> {
         let sql = "update placements set generation = generation + 1 where id = $1 returning generation";
-        self.sql("placements", sql).bind(id).optional().await?.ok_or_else(|| gone(id))?.int("generation")
+        let row = self.sql("placements", sql).aside().bind(id).optional().await?;
+        row.ok_or_else(|| gone(id))?.int("generation")
     }
 
     /// Notes that a generation was seen to be reached. Returns false if there is a newer wish.
     pub async fn set_converged(&mut self, id: &PlacementId, generation: i64) -> Result<bool> {
         let sql = "update placements set converged_generation = $2 where id = $1 and generation = $2";
-        self.sql("placements", sql).bind(id).bind(generation).changed().await
+        self.sql("placements", sql).aside().bind(id).bind(generation).changed().await
     }
 
     /// Notes which release ran well last.
@@ -205,7 +206,7 @@ impl Tx {
     pub async fn set_observed(&mut self, id: &PlacementId, json: &str, at: Timestamp) -> Result<()> {
         let sql = "update placements set observed = $2, observed_at = $3
             where id = $1 and (observed_at is null or observed_at <= $3)";
-        self.sql("placements", sql).bind(id).bind(json).bind(at).run().await?;
+        self.sql("placements", sql).aside().bind(id).bind(json).bind(at).run().await?;
         Ok(())
     }
 
@@ -221,7 +222,7 @@ impl Tx {
     /// placement's deployments are written, so that two who want both never wait for each other.
     pub async fn lock_placement(&mut self, team: &TeamId, id: &PlacementId) -> Result<()> {
         let sql = "update placements set generation = generation where id = $1 and team_id = $2";
-        found(self.sql("placements", sql).bind(id).bind(team).changed().await?, id)
+        found(self.sql("placements", sql).aside().bind(id).bind(team).changed().await?, id)
     }
 
     /// Returns replicas and size of each process that was ever scaled.

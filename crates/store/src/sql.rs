@@ -60,13 +60,14 @@ pub(crate) struct Statement<'t> {
     table: &'static str,
     sql: &'static str,
     args: Vec<Arg>,
+    moves_marks: bool,
 }
 
 /// Runs one expression for whichever database is behind the transaction, within its deadline.
 macro_rules! on_both {
     ($statement:ident, |$query:ident, $connection:ident| $body:expr, $map:expr) => {{
-        let Statement { tx, table, sql, args } = $statement;
-        tx.admit(table, sql)?;
+        let Statement { tx, table, sql, args, moves_marks } = $statement;
+        tx.admit(table, sql, moves_marks)?;
         let deadline = tx.deadline();
         let outcome = match tx.connection() {
             Connection::Sqlite($connection) => {
@@ -100,7 +101,13 @@ macro_rules! on_both {
 
 impl<'t> Statement<'t> {
     pub(crate) fn new(tx: &'t mut Tx, table: &'static str, sql: &'static str) -> Self {
-        Self { tx, table, sql, args: Vec::with_capacity(8) }
+        Self { tx, table, sql, args: Vec::with_capacity(8), moves_marks: true }
+    }
+
+    /// Says that it changes no column that somebody keeps a copy of, although its table has such columns.
+    pub(crate) fn aside(mut self) -> Self {
+        self.moves_marks = false;
+        self
     }
 
     /// Adds the next argument: `$1`, `$2`, ….

@@ -181,7 +181,7 @@ impl Tx {
 
     /// Refuses a write through [`crate::Store::read`], which would be lost half way, and anything after a
     /// statement whose end nobody saw. Notes which table is written.
-    pub(crate) fn admit(&mut self, table: &str, sql: &str) -> Result<()> {
+    pub(crate) fn admit(&mut self, table: &str, sql: &str, moves_marks: bool) -> Result<()> {
         if self.broken {
             return Err(StoreError::slow("go on after a statement that did not end"));
         }
@@ -190,7 +190,7 @@ impl Tx {
         if reads && writes {
             return Err(StoreError::internal("write through a connection that is for reads"));
         }
-        if writes {
+        if writes && moves_marks {
             self.touched.note(table);
         }
         Ok(())
