@@ -31,7 +31,7 @@ async fn a_token_ends_by_itself() {
     let made = ann.post("/api/v1/tokens", json!({ "name": "ci", "scope": "read", "ttl_days": 1 })).await;
     let ci = ann.with_token(made.json["secret"].as_str().expect("the secret is text"));
     assert_eq!(ci.get("/api/v1/whoami").await.status, 200);
-    panda.clock.advance(Duration::from_secs(24 * 3600) - Duration::from_millis(200));
+    panda.clock.advance(Duration::from_hours(24) - Duration::from_millis(200));
     assert_eq!(ci.get("/api/v1/whoami").await.status, 200);
     // That it was looked up a moment ago makes it last no longer.
     panda.clock.advance(Duration::from_millis(300));
