@@ -149,7 +149,7 @@ impl BuildJob {
 
     /// Marks the deployment as building and gives it a build; one that was building before a crash keeps its own.
     async fn begin(&self, context: &JobContext, work: &Work) -> Result<(DeploymentRow, BuildId), Trouble> {
-        let mut tx = context.begin().await?;
+        let mut tx = context.begin_on(&work.row.placement.team, &work.row.placement.id).await?;
         if work.deployment.state == DeploymentState::Building
             && let Some(build) = &work.deployment.build
         {
@@ -384,7 +384,8 @@ impl BuildJob {
         (team, id): (&TeamId, &DeploymentId),
         failure: Failure,
     ) -> Result<(), StoreError> {
-        let mut tx = context.begin().await?;
+        let Some(known) = self.store.read().await?.deployment(team, id).await? else { return Ok(()) };
+        let mut tx = context.begin_on(team, &known.placement).await?;
         let Some(deployment) = tx.deployment(team, id).await? else { return Ok(()) };
         if let Some(build) = &deployment.build {
             tx.set_build_state(build, &BuildState::Failed { failure: failure.clone() }).await?;

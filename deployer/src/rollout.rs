@@ -118,12 +118,18 @@ impl Rollouts {
     ) -> Result<bool, DeployError> {
         let observed = self.runtime.observe(&key).await?;
         let Some(any) = rows.first() else { return Ok(false) };
-        let neighbours = load::neighbours(&self.store, &any.placement).await?;
+        let of = any.placement.clone();
+        let mut neighbours = load::neighbours(&self.store, &of).await?;
         let mut changed = false;
         for row in rows {
             let own = own_workloads(&observed, &row.placement.id);
             match self.settle(&row.placement.id, &neighbours, own).await {
-                Ok(acted) => changed |= acted,
+                Ok(false) => {}
+                Ok(true) => {
+                    changed = true;
+                    // It may serve only now: who starts after it is to know its URL.
+                    neighbours = load::neighbours(&self.store, &of).await?;
+                }
                 Err(error) if error.is_transient() => {
                     tracing::info!(app.name = %row.placement.app_name, error = &error as &dyn std::error::Error, "waiting for `{}`", row.placement.app_name);
                     self.hint(Some(row.placement.id.clone()));

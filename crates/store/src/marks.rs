@@ -50,7 +50,19 @@ impl Touched {
         self.identity |= IDENTITY.contains(&table);
     }
 
-    pub(crate) fn anything(self) -> bool {
-        self.routing || self.identity
+    /// Returns how other servers are told, `None` if there is nothing to tell.
+    pub(crate) fn payload(self) -> Option<&'static str> {
+        match (self.routing, self.identity) {
+            (false, false) => None,
+            (true, false) => Some("routing"),
+            (false, true) => Some("identity"),
+            (true, true) => Some("both"),
+        }
+    }
+
+    /// Understands [`Touched::payload`]. Anything else may mean everything: the words of another version, or a commit that
+    /// wakes and says no more.
+    pub(crate) fn of(payload: &str) -> Self {
+        Self { routing: payload != "identity", identity: payload != "routing" }
     }
 }

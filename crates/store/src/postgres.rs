@@ -89,7 +89,7 @@ impl PostgresPool {
                 // `None` is a lost connection: what was said meanwhile is unknown, so everybody looks.
                 match listener.try_recv().await {
                     Ok(told) => {
-                        marks.move_on(Touched::ALL);
+                        marks.move_on(told.as_ref().map_or(Touched::ALL, |told| Touched::of(told.payload())));
                         if told.is_none_or(|told| told.payload().is_empty()) {
                             changes.send_modify(|n| *n += 1);
                         }

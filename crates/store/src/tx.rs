@@ -74,8 +74,9 @@ impl Tx {
         if matches!(self.kind, Kind::PostgresWrite(_)) {
             if self.wake {
                 self.sql("notifications", "select pg_notify('panda_changes', '')").optional().await?;
-            } else if self.touched.anything() {
-                self.sql("notifications", "select pg_notify('panda_changes', 'copies')").optional().await?;
+            } else if let Some(payload) = self.touched.payload() {
+                let sql = "select pg_notify('panda_changes', $1)";
+                self.sql("notifications", sql).bind(payload).optional().await?;
             }
         }
         let deadline = self.deadline();
