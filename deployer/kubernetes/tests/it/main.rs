@@ -1,0 +1,3 @@
+//! Tests of the Kubernetes driver.
+
+mod objects;
