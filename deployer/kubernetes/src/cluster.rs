@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -62,30 +63,33 @@ impl Cluster {
         Api::all(self.client.clone())
     }
 
-    /// Waits for one call, at most as long as calls may take.
-    pub(crate) async fn call<T>(
-        &self,
+    /// Waits for one call, at most as long as calls may take. Boxed: a call's state is large, and would be again in every caller's.
+    pub(crate) fn call<'a, T: Send + 'a>(
+        &'a self,
         doing: impl Into<String>,
-        call: impl Future<Output = Result<T, Error>>,
-    ) -> RuntimeResult<T> {
-        let taken = async {
-            let _turn = self.gate.acquire().await;
-            call.await
-        };
-        match tokio::time::timeout(self.timeout, taken).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(translate(doing.into(), error)),
-            Err(_) => {
-                let source = Some(format!("no answer within {} s", self.timeout.as_secs()).into());
-                Err(RuntimeError::Unavailable { doing: doing.into(), source })
+        call: impl Future<Output = Result<T, Error>> + Send + 'a,
+    ) -> BoxFuture<'a, RuntimeResult<T>> {
+        let (doing, call) = (doing.into(), Box::pin(call));
+        Box::pin(async move {
+            let taken = async {
+                let _turn = self.gate.acquire().await;
+                call.await
+            };
+            match tokio::time::timeout(self.timeout, taken).await {
+                Ok(Ok(value)) => Ok(value),
+                Ok(Err(error)) => Err(translate(doing, error)),
+                Err(_) => {
+                    let source = Some(format!("no answer within {} s", self.timeout.as_secs()).into());
+                    Err(RuntimeError::Unavailable { doing, source })
+                }
             }
-        }
+        })
     }
 
     /// Makes an object have the fields that are set in it, whoever set them before. Twice is once.
     pub(crate) async fn apply<K>(&self, api: &Api<K>, object: &K) -> RuntimeResult<K>
     where
-        K: Resource + Clone + Debug + Serialize + DeserializeOwned,
+        K: Resource + Clone + Debug + Serialize + DeserializeOwned + Send + Sync,
         K::DynamicType: Default,
     {
         let name = object.name_any();
@@ -96,7 +100,7 @@ impl Cluster {
     /// Removes just this object, what depends on it afterwards; absent is fine. One that came meanwhile under the same name stays.
     pub(crate) async fn remove<K>(&self, api: &Api<K>, object: &K) -> RuntimeResult<()>
     where
-        K: Resource + Clone + Debug + DeserializeOwned,
+        K: Resource + Clone + Debug + DeserializeOwned + Send + Sync,
         K::DynamicType: Default,
     {
         let preconditions = object.uid().map(|uid| Preconditions { uid: Some(uid), resource_version: None });
@@ -107,7 +111,7 @@ impl Cluster {
     /// Removes what has this name; absent is fine.
     pub(crate) async fn remove_named<K>(&self, api: &Api<K>, name: &str) -> RuntimeResult<()>
     where
-        K: Resource + Clone + Debug + DeserializeOwned,
+        K: Resource + Clone + Debug + DeserializeOwned + Send + Sync,
         K::DynamicType: Default,
     {
         let propagation_policy = Some(PropagationPolicy::Background);
@@ -121,7 +125,7 @@ impl Cluster {
         params: &DeleteParams,
     ) -> RuntimeResult<()>
     where
-        K: Resource + Clone + Debug + DeserializeOwned,
+        K: Resource + Clone + Debug + DeserializeOwned + Send + Sync,
         K::DynamicType: Default,
     {
         match self.call(doing::<K>("remove", name), api.delete(name, params)).await {

@@ -165,11 +165,6 @@ pub(crate) fn annotation<'a>(meta: &'a ObjectMeta, name: &str) -> Option<&'a str
     meta.annotations.as_ref()?.get(name).map(String::as_str)
 }
 
-/// Returns a selector as the API server reads it.
-pub(crate) fn text(labels: &Labels) -> String {
-    labels.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",")
-}
-
 fn parse<T: std::str::FromStr>(labels: &Labels, name: &str) -> Option<T> {
     labels.get(name)?.parse().ok()
 }

@@ -1,5 +1,7 @@
 //! Names of objects: DNS labels of bounded length, unique by an id that only its hash has room for.
 
+use std::fmt::Write as _;
+
 use panda_deployer::runtime::{EnvironmentSpec, TaskKey, WorkloadKey, WorkloadSpec};
 use sha2::{Digest, Sha256};
 
@@ -76,7 +78,11 @@ fn label(text: &str) -> String {
 
 /// Returns bytes in hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        write!(text, "{byte:02x}").expect("a string takes all that is written");
+    }
+    text
 }
 
 #[cfg(test)]

@@ -1,10 +1,7 @@
 //! From what the cluster says about a pod to what the seam tells about an instance.
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{
-    Container, ContainerStateTerminated, ContainerStatus, Pod, PodCondition,
-};
-use kube::ResourceExt;
+use k8s_openapi::api::core::v1::{Container, ContainerStateTerminated, ContainerStatus, Pod, PodCondition};
 use panda_deployer::runtime::ObservedInstance;
 use panda_domain::ids::{Id, InstanceId};
 use panda_domain::instance::{InstanceState, LastExit};
@@ -111,9 +108,9 @@ pub(crate) fn observe(
         None => (None, None),
     };
     let ip = pod.status.as_ref().and_then(|status| status.pod_ip.clone());
-    let address = ip.zip(port(pod)).map(|(ip, port)| {
-        if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") }
-    });
+    let address = ip
+        .zip(port(pod))
+        .map(|(ip, port)| if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") });
     Some(ObservedInstance {
         id: id(pod)?,
         state,
@@ -147,9 +144,8 @@ fn state(pod: &Pod, surplus: bool, now: Timestamp) -> InstanceState {
         },
         Some(since) if was_ready(pod, since) => InstanceState::Unready,
         Some(_) if restarts(pod) >= CRASH_LOOP => ended,
-        Some(_) => InstanceState::Starting,
         None if last_end(pod).is_some() => ended,
-        None => InstanceState::Starting,
+        Some(_) | None => InstanceState::Starting,
     }
 }
 
@@ -177,13 +173,17 @@ fn is_oom(end: &ContainerStateTerminated) -> bool {
 }
 
 fn last_exit(pod: &Pod) -> Option<LastExit> {
-    let end = last_end(pod)?;
+    last_end(pod).map(exit)
+}
+
+/// Reads an end: where no process came about, the code that a shell gives.
+pub(crate) fn exit(end: &ContainerStateTerminated) -> LastExit {
     let message = end.message.as_deref().unwrap_or_default();
     let code = match reasons::not_started(message, "") {
         Some((code, _)) if end.exit_code == NOT_STARTED => code,
         _ => end.exit_code.into(),
     };
-    Some(LastExit { code, oom: is_oom(end), at: end.finished_at.as_ref().map(|at| at.0) })
+    LastExit { code, oom: is_oom(end), at: end.finished_at.as_ref().map(|at| at.0) }
 }
 
 /// What keeps a container from starting.

@@ -41,11 +41,10 @@ mod tests {
 
     #[test]
     fn figures_are_read_in_every_unit_that_servers_write() {
-        assert_eq!([bytes("96Mi"), bytes("1500"), bytes("128974848000m")], [
-            Some(96 << 20),
-            Some(1500),
-            Some(128_974_848)
-        ]);
+        assert_eq!(
+            [bytes("96Mi"), bytes("1500"), bytes("128974848000m")],
+            [Some(96 << 20), Some(1500), Some(128_974_848)]
+        );
         assert_eq!([millis("250m"), millis("2"), millis("1234567n")], [Some(250), Some(2000), Some(2)]);
         assert_eq!((bytes("much"), millis("")), (None, None));
     }

@@ -18,7 +18,14 @@ pub(crate) fn pull(message: &str) -> Reason {
         "the registry has it, but not for this cluster's processors"
     } else if has(&["unauthorized", "denied", "authentication required", "no basic auth", "403 forbidden"]) {
         "the registry refuses access, or the image doesn't exist there"
-    } else if has(&["no such host", "connection refused", "i/o timeout", "deadline", "unreachable", "reset by peer"]) {
+    } else if has(&[
+        "no such host",
+        "connection refused",
+        "i/o timeout",
+        "deadline",
+        "unreachable",
+        "reset by peer",
+    ]) {
         return Reason::MayPass(format!("the image's registry can't be reached ({detail})"));
     } else if has(&["not found", "manifest unknown", "name unknown"]) {
         "the image isn't in the registry"
@@ -137,7 +144,10 @@ mod tests {
             said("Startup probe failed: dial tcp 10.244.0.5:8080: connect: connection refused"),
             "connection refused"
         );
-        assert_eq!(said("Readiness probe failed: HTTP probe failed with statuscode: 503"), "GET /healthz gave 503");
+        assert_eq!(
+            said("Readiness probe failed: HTTP probe failed with statuscode: 503"),
+            "GET /healthz gave 503"
+        );
         let late = "Liveness probe failed: Get \"http://10.0.0.1:1/healthz\": context deadline exceeded";
         assert_eq!(said(late), "no answer within 5 s");
     }

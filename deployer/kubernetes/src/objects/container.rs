@@ -19,6 +19,9 @@ pub const NAME: &str = "app";
 /// The user that images of our detectors run as.
 pub const USER: i64 = 10001;
 
+/// Why an image is refused that runs as root, where the team does.
+pub const REFUSES_ROOT: &str = "it runs as root, which this team refuses; add `USER 10001` to its Dockerfile or let an admin lift the team's setting `security = restricted`";
+
 /// What a foreign image that runs as root keeps: enough to hand its files to its own user and to step down to it.
 const ROOT_KEEPS: [&str; 7] =
     ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID", "KILL", "NET_BIND_SERVICE"];

@@ -16,6 +16,12 @@ const START_S: i64 = 600;
 /// Seconds between the signal and the kill of a task that is ended: it was told before, or its time was over.
 const GRACE_S: i64 = 1;
 
+/// How long a task may take at most, its start included.
+pub fn longest(spec: &TaskSpec) -> std::time::Duration {
+    let seconds = u64::from(spec.timeout_s) + START_S.unsigned_abs();
+    std::time::Duration::from_secs(seconds)
+}
+
 /// Everything that a Job is made of.
 #[derive(Debug, Clone)]
 pub struct Task<'a> {

@@ -6,7 +6,6 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Event as ClusterEvent, Pod};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Resource, ResourceExt};
@@ -38,13 +37,15 @@ pub(super) fn start(
     let spawn = Spawn { cluster, signals: &view.signals, config: &ours, tasks, cancel };
     let [deployments, pods, services, ingresses, slices] = [(); 5].map(|()| view.signals.clone());
     let complaints = view.complaints.clone();
+    let soon = Soon { signals: view.signals.clone(), tasks: tasks.clone(), cancel: cancel.clone() };
     spawn.kind(view.namespaces.clone(), |_| {});
     spawn.kind(view.jobs.clone(), |_| {});
     spawn.kind(view.deployments.clone(), move |change| {
         deployments.route_moved(change, |deployment| deployment.metadata.uid.clone());
     });
     spawn.kind(view.pods.clone(), move |change| {
-        pods.route_moved(change, |pod| takes_requests(pod));
+        pods.route_moved(change, takes_requests);
+        soon.worker_started(change);
         if let (Some(gone), None) = (&change.before, &change.after) {
             complaints.forget(gone.uid().unwrap_or_default().as_str());
         }
@@ -76,6 +77,32 @@ impl Spawn<'_> {
             signals.hint(placement);
         };
         self.tasks.spawn(until_cancelled(self.cancel.clone(), follow(api, config, kind, took)));
+    }
+}
+
+/// Hints at what becomes so by time alone.
+struct Soon {
+    signals: Signals,
+    tasks: TaskTracker,
+    cancel: CancellationToken,
+}
+
+impl Soon {
+    /// A process without a port is ready once it has run for a while, which no event tells.
+    fn worker_started(&self, change: &Change<Pod>) {
+        let Some(pod) = &change.after else { return };
+        let runs_since = |pod: &Pod| pods::running_since(pod).filter(|_| pods::port(pod).is_none());
+        let started = runs_since(pod);
+        if started.is_none() || change.before.as_deref().and_then(runs_since) == started {
+            return;
+        }
+        let (signals, placement) = (self.signals.clone(), labels::placement(pod.labels()));
+        let wait = pods::WORKER_READY.unsigned_abs();
+        self.tasks.spawn(until_cancelled(self.cancel.clone(), async move {
+            tokio::time::sleep(wait).await;
+            signals.changed();
+            signals.hint(placement);
+        }));
     }
 }
 
@@ -146,8 +173,7 @@ fn takes_requests(pod: &Pod) -> Option<String> {
 
 /// Follows what nodes complain of. Events carry no labels, so that those of other pods come too and are left out here.
 async fn complain(view: View, events: Api<ClusterEvent>) {
-    let config =
-        watcher::Config::default().timeout(WATCH_S).fields("involvedObject.kind=Pod,type=Warning");
+    let config = watcher::Config::default().timeout(WATCH_S).fields("involvedObject.kind=Pod,type=Warning");
     let mut pause = PAUSE.0;
     loop {
         let mut stream = pin!(watcher(events.clone(), config.clone()));

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use k8s_openapi::api::core::v1::Pod;
 use kube::{Resource, ResourceExt};
 
 /// How many objects that we removed are remembered, so that a late word of them doesn't bring them back.
@@ -211,17 +210,9 @@ fn version<K: Resource<DynamicType = ()>>(object: &K) -> u64 {
     object.resource_version().and_then(|version| version.parse().ok()).unwrap_or(0)
 }
 
-impl Kind<Pod> {
-    /// Returns the pod with this UID in a namespace.
-    pub(crate) fn with_uid(&self, namespace: &str, uid: &str) -> Option<Arc<Pod>> {
-        let inner = self.lock();
-        let mut pods = inner.objects.get(namespace)?.values();
-        pods.find(|pod| pod.metadata.uid.as_deref() == Some(uid)).cloned()
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::core::v1::Pod;
     use kube::core::ObjectMeta;
 
     use super::*;
@@ -243,7 +234,9 @@ mod tests {
 
     fn listed(kind: &Kind<Pod>, pods: &[Pod]) -> usize {
         kind.begins();
-        pods.iter().for_each(|pod| kind.listed(pod.clone()));
+        for pod in pods {
+            kind.listed(pod.clone());
+        }
         kind.ends().len()
     }
 

@@ -33,11 +33,11 @@ fn owner() -> Owner {
 fn environment() -> EnvironmentSpec {
     let ids = IdSource::counted();
     let key = EnvironmentKey { team: ids.next(), environment: ids.next() };
-    EnvironmentSpec { key, name: "preview/pr-12".parse().unwrap() }
+    EnvironmentSpec { key, name: "preview/pr-12".parse().expect("it is one") }
 }
 
 fn image() -> PullImage {
-    let digest = format!("sha256:{:064x}", 7).parse().unwrap();
+    let digest = format!("sha256:{:064x}", 7).parse().expect("it is one");
     PullImage { repository: "registry.example/acme/shop".to_owned(), digest, login: None }
 }
 
@@ -56,11 +56,11 @@ fn spec() -> WorkloadSpec {
         key: WorkloadKey {
             environment: environment().key,
             placement: ids.next(),
-            process: "web".parse().unwrap(),
+            process: "web".parse().expect("it is one"),
             release: ids.next(),
             revision: 0,
         },
-        app: "shop".parse().unwrap(),
+        app: "shop".parse().expect("it is one"),
         environment_name: EnvironmentName::production(),
         release_number: 12,
         image: image(),
@@ -97,7 +97,7 @@ fn workload(spec: &WorkloadSpec, runs_as: RunsAs) -> String {
         least_drain_s: 3,
         login: Some("login"),
     };
-    yaml(&deployment::deployment(&workload, &files::keyed(&spec.files).unwrap()))
+    yaml(&deployment::deployment(&workload, &files::keyed(&spec.files).expect("the paths are fine")))
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn a_foreign_worker_that_runs_as_root_keeps_what_it_needs_to_step_down() {
 #[test]
 fn values_lie_in_the_secret_and_nowhere_else() {
     let spec = spec();
-    let keyed = files::keyed(&spec.files).unwrap();
+    let keyed = files::keyed(&spec.files).expect("the paths are fine");
     let place = workload_place(&spec);
     let data = [
         yaml(&secret::secret(&place, &spec.env, &keyed)),
@@ -201,7 +201,7 @@ fn a_task_runs_once_and_may_come_again_at_its_times() {
     let spec = TaskSpec {
         key: TaskKey { environment: environment().key, task: Id::from_bits(77) },
         placement: Id::from_bits(1),
-        app: "shop".parse().unwrap(),
+        app: "shop".parse().expect("it is one"),
         image: image(),
         user: ImageUser::Foreign,
         command: ["npm", "run", "migrate"].map(str::to_owned).to_vec(),
