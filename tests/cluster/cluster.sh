@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # cluster.sh VERB NAME: a real Kubernetes of NAME's own, with what a cluster is expected to have. README.md tells how it is made.
-#   up                               one node; ready when DNS, ingress, certificates and volumes are
+#   up                               builds what isn't built, starts one node; ready when DNS, ingress, certificates and volumes are
 #   down                             all of it gone, pods and data included
 #   env                              its addresses, as KEY=VALUE lines
 #   registry ADDRESS                 pods pull what PANDA_TEST_CLUSTER_REGISTRY names from ADDRESS, on this machine's loopback
@@ -52,16 +52,17 @@ up() {
   fi
   if running; then return 0; fi
   [ "$(id -u)" = 0 ] || die "only root can make namespaces and mounts for a cluster" "run this as root, or set KUBECONFIG to a cluster that you have"
-  [ -x "$bin/local-path-provisioner" ] || die "the cluster's programs aren't built" "tests/cluster/build.sh"
   if [ ! -x /usr/lib/cni/bridge ] || ! have nft || ! have socat; then die "packages of the system are missing" "tests/ground/install.sh test"; fi
+  "$here/build.sh"
   down # what a crash or a reboot left
   addresses
   start
 }
 
-# A cluster of the user's own.
+# A cluster of the user's own, and the kubectl that goes with it.
 take() {
-  "$bin/kubectl" --kubeconfig "$1" --request-timeout 10s get --raw /readyz >/dev/null ||
+  type -P kubectl >/dev/null || die "there is no kubectl" "install the one of your cluster's version, or unset KUBECONFIG to have a cluster started"
+  command kubectl --kubeconfig "$1" --request-timeout 10s get --raw /readyz >/dev/null ||
     die "the cluster of KUBECONFIG=$1 doesn't answer" "see \`kubectl get nodes\`, or unset KUBECONFIG to have one started"
   mkdir -p "$state"
   echo "$1" > "$state/given"
@@ -160,12 +161,14 @@ api() {
 environment() {
   if given; then
     echo "KUBECONFIG=$(cat "$state/given")"
+    echo "PANDA_TEST_KUBECTL=$(type -P kubectl)"
     return
   fi
   local address
   address=$(node_address 1)
   cat <<ENV
 KUBECONFIG=$state/kubeconfig
+PANDA_TEST_KUBECTL=$bin/kubectl
 PANDA_TEST_CLUSTER_INGRESS=$address:80
 PANDA_TEST_CLUSTER_INGRESS_TLS=$address:443
 PANDA_TEST_CLUSTER_HOST=10.$octet.0.1
@@ -189,7 +192,6 @@ case $verb in
   env)
     given || own
     environment
-    echo "PANDA_TEST_KUBECTL=$bin/kubectl"
     ;;
   registry)
     if given; then exit 0; fi # it knows by itself where it pulls from

@@ -117,9 +117,8 @@ node_run() {
   node_daemon "$number" kube-proxy --config /var/lib/panda/proxy.yaml
 }
 
-node_ready() {
-  wait_for 60 sh -c "'$bin/kubectl' --kubeconfig '$state/kubeconfig' get node node-$1 | grep -q ' Ready'" || node_complain "$1" kubelet
-}
+node_ready() { wait_for 60 node_says_ready "$1" || node_complain "$1" kubelet; }
+node_says_ready() { kubectl get node "node-$1" --no-headers | grep ' Ready'; }
 
 node_complain() {
   local log

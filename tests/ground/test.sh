@@ -25,10 +25,7 @@ ground() {
   sweep
   "$here/builder.sh" up "$run"
   "$here/postgres.sh" up "$dir/postgres"
-  if [ -n "${PANDA_TEST_CLUSTER:-}" ]; then
-    "$root/tests/cluster/build.sh"
-    "$cluster" up "$run"
-  fi
+  if [ -n "${PANDA_TEST_CLUSTER:-}" ]; then "$cluster" up "$run"; fi
 }
 
 environment() {
