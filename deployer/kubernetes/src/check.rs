@@ -22,8 +22,9 @@ const RIGHTS: [(&str, &str, &str, &[&str]); 20] = [
     ("", "namespaces", "", &["get", "list", "watch", "create", "patch", "delete"]),
     ("", "pods", "", &["list", "watch", "patch", "delete"]),
     ("", "pods", "log", &["get"]),
-    ("", "pods", "exec", &["create"]),
-    ("", "pods", "attach", &["create"]),
+    // By websocket: older servers ask for the one right, newer ones for the other.
+    ("", "pods", "exec", &["get", "create"]),
+    ("", "pods", "attach", &["get", "create"]),
     ("", "pods", "ephemeralcontainers", &["patch"]),
     ("", "secrets", "", &["create", "patch", "delete"]),
     ("", "configmaps", "", &["create", "patch", "delete"]),

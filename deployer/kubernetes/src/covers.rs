@@ -1,5 +1,7 @@
 //! Whether an object that is there has all that an object that is wanted says. What the server fills in doesn't matter.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -22,7 +24,7 @@ fn has(present: &Value, wanted: &Value) -> bool {
             is_empty(wanted) || present.get(name).is_some_and(|present| has(present, wanted))
         }),
         // Meshes add containers of theirs.
-        (Value::Array(present), Value::Array(wanted)) if wanted.iter().all(|one| name(one).is_some()) => {
+        (Value::Array(present), Value::Array(wanted)) if are_named(wanted) => {
             let called = |wanted: &Value| present.iter().find(|one| name(one) == name(wanted));
             wanted.iter().all(|wanted| called(wanted).is_some_and(|present| has(present, wanted)))
         }
@@ -41,6 +43,12 @@ fn is_empty(wanted: &Value) -> bool {
         Value::Object(fields) => fields.values().all(is_empty),
         _ => false,
     }
+}
+
+/// Tells whether each item has a name of its own. Mounts are named after their volume, which may have several.
+fn are_named(items: &[Value]) -> bool {
+    let names: BTreeSet<&str> = items.iter().filter_map(name).collect();
+    !items.is_empty() && names.len() == items.len()
 }
 
 fn name(item: &Value) -> Option<&str> {

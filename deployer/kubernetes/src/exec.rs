@@ -29,7 +29,7 @@ const BUFFER: usize = 64 << 10;
 /// How many sizes may wait.
 const SIZES: usize = 8;
 /// How long a task may take to get a node, its image and its start before an attachment gives up.
-const START: Duration = Duration::from_mins(10);
+const START: Duration = Duration::from_mins(2);
 /// A shell's exit code for a command that can't be executed.
 const NOT_EXECUTABLE: i64 = 126;
 
@@ -100,7 +100,7 @@ impl Driver {
         Box::pin(async move {
             let mut ended = None;
             let mut look = || {
-                ended = match driver.task_status(&key) {
+                ended = match driver.seen_task(&key) {
                     Ok(TaskStatus::Running) => None,
                     other => Some(other),
                 };
@@ -120,7 +120,7 @@ impl Driver {
     async fn started_task(&self, key: &TaskKey) -> RuntimeResult<Arc<Pod>> {
         let mut found = None;
         let look = || {
-            found = match self.task_status(key) {
+            found = match self.seen_task(key) {
                 Ok(TaskStatus::Absent) => {
                     Some(Err(RuntimeError::NotFound { what: format!("task `{}`", key.task) }))
                 }

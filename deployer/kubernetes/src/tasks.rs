@@ -1,8 +1,10 @@
 //! Tasks: jobs that start one pod, once.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::try_join;
+use jiff::SignedDuration;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::ResourceExt;
@@ -54,7 +56,10 @@ impl Driver {
         let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
         let created = api.create(&params, &wanted);
         match self.cluster.call(doing::<Job>("create", &place.name), created).await {
-            Ok(made) => drop(self.view.jobs.wrote(made)),
+            Ok(made) => {
+                self.view.jobs.wrote(made);
+                self.watch_deadline(spec);
+            }
             // Somebody else created it at this moment: the same id is the same task.
             Err(RuntimeError::Conflict { .. }) => {}
             Err(error) => return Err(error),
@@ -93,16 +98,64 @@ impl Driver {
         Ok(())
     }
 
-    /// Tells what a task does. Nodes end it when its time is over.
-    pub(crate) fn task_status(&self, key: &TaskKey) -> RuntimeResult<TaskStatus> {
+    /// Tells what a task does; ends it when its time is over.
+    pub(crate) async fn task_status(&self, key: &TaskKey) -> RuntimeResult<TaskStatus> {
+        let status = self.seen_task(key)?;
+        if status == TaskStatus::Running
+            && let Some(pod) = self.task_pod(key)
+            && let Some(since) = pods::running_since(&pod)
+            && let Some(seconds) = self.job(key).and_then(|job| timeout(&job))
+            && self.config.clock.now().duration_since(since) >= seconds
+        {
+            self.end(&pod).await?;
+        }
+        Ok(status)
+    }
+
+    /// Tells what was last seen of a task.
+    pub(crate) fn seen_task(&self, key: &TaskKey) -> RuntimeResult<TaskStatus> {
         self.view.fresh()?;
         let Some(job) = self.job(key) else { return Ok(TaskStatus::Absent) };
         Ok(status(&job, self.task_pod(key).as_deref()))
     }
 
+    /// Ends the task in time even when nobody asks for its status. Where no driver is, its node does, somewhat later.
+    fn watch_deadline(&self, spec: &TaskSpec) {
+        let (driver, key) = (self.clone(), spec.key.clone());
+        let limit = Duration::from_secs(u64::from(spec.timeout_s));
+        self.spawn(async move {
+            let begun = || driver.task_pod(&key).is_some_and(|pod| pods::running_since(&pod).is_some());
+            if !driver.view.until(job::START, begun).await {
+                return;
+            }
+            // What was told in whole seconds may be one short.
+            tokio::time::sleep(limit + Duration::from_secs(1)).await;
+            if let Err(error) = driver.task_status(&key).await {
+                tracing::warn!(task.id = %key.task, %error, "task {} can't be looked at", key.task);
+            }
+        });
+    }
+
+    /// Makes a pod's time be over. It stays, with its log, which it wouldn't if it were removed.
+    async fn end(&self, pod: &Pod) -> RuntimeResult<()> {
+        let spec = pod.spec.as_ref();
+        if spec.and_then(|spec| spec.active_deadline_seconds) == Some(1) {
+            return Ok(());
+        }
+        let over = Patch::Merge(json!({ "spec": { "activeDeadlineSeconds": 1 } }));
+        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let api = self.cluster.within::<Pod>(&pod.namespace().unwrap_or_default());
+        let name = pod.name_any();
+        let ended = api.patch(&name, &params, &over);
+        if let Some(ended) = absent(self.cluster.call(doing::<Pod>("end", &name), ended).await)? {
+            self.view.pods.wrote(ended);
+        }
+        Ok(())
+    }
+
     /// Kills a task; ended or absent is fine.
     pub(crate) async fn cancel_task(&self, key: &TaskKey) -> RuntimeResult<()> {
-        if self.task_status(key)? != TaskStatus::Running {
+        if self.seen_task(key)? != TaskStatus::Running {
             return Ok(());
         }
         let Some(job) = self.job(key) else { return Ok(()) };
@@ -121,14 +174,10 @@ impl Driver {
         if let Some(noted) = absent(self.cluster.call(doing::<Job>("cancel", &name), patched).await)? {
             self.view.jobs.wrote(noted);
         }
-        if let Some(pod) = pod {
-            let over = Patch::Merge(json!({ "spec": { "activeDeadlineSeconds": 1 } }));
-            let api = self.cluster.within::<Pod>(&namespace);
-            let name = pod.name_any();
-            let ended = api.patch(&name, &params, &over);
-            absent(self.cluster.call(doing::<Pod>("end", &name), ended).await)?;
+        match pod {
+            Some(pod) => self.end(&pod).await,
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Forgets a task; absent is fine.
@@ -170,26 +219,27 @@ impl Driver {
 
 fn status(job: &Job, pod: Option<&Pod>) -> TaskStatus {
     let canceled = labels::annotation(&job.metadata, labels::CANCELED).is_some();
-    let ended = |code, oom, timed_out| TaskStatus::Ended { code, oom, timed_out };
-    if let Some(pod) = pod
-        && let Some(end) = pods::last_end(pod)
-    {
-        let late = pod.status.as_ref().and_then(|status| status.reason.as_deref()) == Some(DEADLINE);
-        return match (late, canceled) {
-            (true, true) => ended(KILLED, false, false),
-            (true, false) => ended(KILLED, false, true),
-            (false, _) => {
-                let exit = pods::exit(end);
-                ended(exit.code, exit.oom, false)
-            }
-        };
+    let killed =
+        |timed_out| TaskStatus::Ended { code: KILLED, oom: false, timed_out: timed_out && !canceled };
+    let end = pod.and_then(pods::last_end);
+    let late = pod.and_then(|pod| pod.status.as_ref()?.reason.as_deref()) == Some(DEADLINE);
+    if late || (canceled && (pod.is_none() || end.is_some())) {
+        return killed(late);
+    }
+    if let Some(end) = end {
+        let exit = pods::exit(end);
+        return TaskStatus::Ended { code: exit.code, oom: exit.oom, timed_out: false };
     }
     let conditions = job.status.as_ref().and_then(|status| status.conditions.as_ref());
     let failed = conditions.into_iter().flatten().find(|one| one.type_ == "Failed" && one.status == "True");
     match failed {
         // Its node was lost with it, or it never got one.
-        Some(failed) => ended(KILLED, false, failed.reason.as_deref() == Some(DEADLINE) && !canceled),
-        None if canceled && pod.is_none() => ended(KILLED, false, false),
+        Some(failed) => killed(failed.reason.as_deref() == Some(DEADLINE)),
         None => TaskStatus::Running,
     }
+}
+
+fn timeout(job: &Job) -> Option<SignedDuration> {
+    let seconds = labels::annotation(&job.metadata, labels::TIMEOUT)?.parse().ok()?;
+    Some(SignedDuration::from_secs(seconds))
 }

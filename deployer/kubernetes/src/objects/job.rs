@@ -1,5 +1,7 @@
 //! A task: a command that runs once.
 
+use std::time::Duration;
+
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -11,15 +13,14 @@ use super::{Place, container, files, map, pod};
 use crate::config::Requests;
 use crate::labels;
 
-/// How much longer than its pod the job as a whole may take, seconds: for a node, the image and the start.
-const START_S: i64 = 600;
+/// How long a task may take to get a node, its image and its start.
+pub const START: Duration = Duration::from_mins(10);
 /// Seconds between the signal and the kill of a task that is ended: it was told before, or its time was over.
 const GRACE_S: i64 = 1;
 
 /// How long a task may take at most, its start included.
 pub fn longest(spec: &TaskSpec) -> std::time::Duration {
-    let seconds = u64::from(spec.timeout_s) + START_S.unsigned_abs();
-    std::time::Duration::from_secs(seconds)
+    Duration::from_secs(u64::from(spec.timeout_s)) + START
 }
 
 /// Everything that a Job is made of.
@@ -58,8 +59,10 @@ pub fn job(task: &Task<'_>, files: &[Keyed<'_>]) -> Job {
     pod.volumes = Some(volumes).filter(|volumes| !volumes.is_empty());
     pod.restart_policy = Some("Never".to_owned());
     pod.termination_grace_period_seconds = Some(GRACE_S);
-    // The pod's own deadline leaves it and its log there; the job's would take both away.
-    pod.active_deadline_seconds = Some(i64::from(spec.timeout_s.max(1)));
+    // The driver ends it in time, counted from its start; this is for when no driver is there. The pod's own deadline leaves it
+    // and its log there; the job's would take both away.
+    let longest = i64::try_from(longest(spec).as_secs()).unwrap_or(i64::MAX / 2);
+    pod.active_deadline_seconds = Some(longest);
     let mut metadata = task.place.meta();
     metadata.annotations = Some(map([(labels::TIMEOUT, &spec.timeout_s.to_string())]));
     let template = ObjectMeta { labels: Some(task.place.labels.clone()), ..ObjectMeta::default() };
@@ -69,7 +72,7 @@ pub fn job(task: &Task<'_>, files: &[Keyed<'_>]) -> Job {
             parallelism: Some(1),
             completions: Some(1),
             backoff_limit: Some(0),
-            active_deadline_seconds: Some(i64::from(spec.timeout_s) + START_S),
+            active_deadline_seconds: Some(longest * 2),
             template: PodTemplateSpec { metadata: Some(template), spec: Some(pod) },
             ..JobSpec::default()
         }),

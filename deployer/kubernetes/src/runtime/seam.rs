@@ -91,7 +91,7 @@ impl Tasks for KubernetesRuntime {
     }
 
     async fn task_status(&self, key: &TaskKey) -> RuntimeResult<TaskStatus> {
-        self.driver.task_status(key)
+        self.driver.task_status(key).await
     }
 
     async fn cancel_task(&self, key: &TaskKey) -> RuntimeResult<()> {

@@ -160,7 +160,12 @@ where
                 took(&change);
             }
         }
-        Event::Delete(object) => took(&kind.deleted(&object)),
+        Event::Delete(object) => {
+            // What we removed ourselves is no news.
+            if let Some(change) = kind.deleted(&object) {
+                took(&change);
+            }
+        }
     }
     false
 }

@@ -154,13 +154,11 @@ impl<K: Resource<DynamicType = ()>> Kind<K> {
     }
 
     /// An object went.
-    pub(super) fn deleted(&self, object: &K) -> Change<K> {
+    pub(super) fn deleted(&self, object: &K) -> Option<Change<K>> {
         let mut inner = self.lock();
-        let known = inner.find(object).filter(|known| known.uid() == object.uid());
-        if known.is_some() {
-            inner.take(object);
-        }
-        Change { before: known, after: None }
+        let known = inner.find(object).filter(|known| known.uid() == object.uid())?;
+        inner.take(object);
+        Some(Change { before: Some(known), after: None })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner<K>> {
@@ -262,7 +260,7 @@ mod tests {
         kind.removed(&pod("a", "1", 9));
         assert!(kind.applied(pod("a", "1", 10)).is_none(), "it was removed");
         assert!(kind.applied(pod("a", "2", 11)).is_some(), "another one of that name");
-        assert!(kind.deleted(&pod("a", "1", 12)).before.is_none());
+        assert!(kind.deleted(&pod("a", "1", 12)).is_none());
         assert_eq!(versions(&kind), ["11"]);
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::try_join_all;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -20,6 +21,8 @@ use crate::pods;
 use crate::reasons::{self, Reason};
 use crate::runtime::Driver;
 
+/// How long pods may not be created before that is told.
+const PATIENCE: SignedDuration = SignedDuration::from_secs(10);
 /// What the kubelet's HTTP probe takes for healthy.
 const HEALTHY: (u16, u16) = (200, 399);
 
@@ -67,7 +70,7 @@ impl Driver {
         } else if found.pods.len() <= spec.replicas as usize {
             self.unchoose(namespace, &found.pods).await?;
         }
-        not_created(spec, deployment)?;
+        not_created(spec, deployment, self.config.clock.now())?;
         let leaving = found.pods.iter().any(|pod| pod.metadata.deletion_timestamp.is_some());
         let too_many = found.pods.len() > spec.replicas as usize && replicas(deployment) > spec.replicas;
         let chosen = found.pods.len() > spec.replicas as usize && found.pods.iter().any(|pod| is_chosen(pod));
@@ -174,15 +177,17 @@ fn misses_data(pods: &[Arc<Pod>]) -> bool {
     })
 }
 
-/// Says why the cluster creates no pod of a Deployment.
-fn not_created(spec: &WorkloadSpec, deployment: &Deployment) -> RuntimeResult<()> {
+/// Says why the cluster creates no pod of a Deployment. In a namespace that was just made that fails for a moment.
+fn not_created(spec: &WorkloadSpec, deployment: &Deployment, now: Timestamp) -> RuntimeResult<()> {
     let status = deployment.status.clone().unwrap_or_default();
     let mut conditions = status.conditions.into_iter().flatten();
     let failing = conditions.find(|one| one.type_ == "ReplicaFailure" && one.status == "True");
-    match failing.map(|failing| reasons::not_created(failing.message.as_deref().unwrap_or_default())) {
-        None => Ok(()),
-        Some(Reason::Final(reason)) => Err(refused(spec, reason)),
-        Some(Reason::MayPass(reason)) => {
+    let Some(failing) = failing else { return Ok(()) };
+    let since = failing.last_transition_time.map_or(Timestamp::UNIX_EPOCH, |at| at.0);
+    match reasons::not_created(failing.message.as_deref().unwrap_or_default()) {
+        Reason::Final(reason) => Err(refused(spec, reason)),
+        Reason::MayPass(_) if now.duration_since(since) < PATIENCE => Ok(()),
+        Reason::MayPass(reason) => {
             Err(RuntimeError::Unavailable { doing: running(spec), source: Some(reason.into()) })
         }
     }
