@@ -123,13 +123,14 @@ impl Running<'_> {
     /// Returns the mounted files, secrets filled in.
     pub fn files(&self) -> Result<Vec<FileSpec>, MissingVariable> {
         let file = |(path, content): (&String, &FileContent)| {
-            let content = match content {
-                FileContent::Text(text) => Secret::new(text.clone()),
+            let (content, secret) = match content {
+                FileContent::Text(text) => (Secret::new(text.clone()), false),
                 FileContent::Secret(key) => {
-                    self.value(key).ok_or_else(|| MissingVariable { path: path.clone(), key: key.clone() })?
+                    let missing = || MissingVariable { path: path.clone(), key: key.clone() };
+                    (self.value(key).ok_or_else(missing)?, true)
                 }
             };
-            Ok(FileSpec { path: path.clone(), content })
+            Ok(FileSpec { path: path.clone(), content, secret })
         };
         self.config.files.iter().map(file).collect()
     }

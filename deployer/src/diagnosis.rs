@@ -22,6 +22,10 @@ pub fn of_instance(trouble: &Trouble, spec: Option<&ProcessSpec>, size: Size) ->
         let fix = "check the image's name, that it exists for this machine's architecture, and that the registry can be reached";
         return Failure::new(FailureCode::P207, format!("`{process}` can't start: {reason}"), fix);
     }
+    if let Some(reason) = &instance.held_up {
+        let fix = "`panda doctor` tells what the runtime lacks; then deploy again";
+        return Failure::new(FailureCode::P501, format!("`{process}` didn't start in time: {reason}"), fix);
+    }
     if instance.state == InstanceState::Oom || instance.last_exit.as_ref().is_some_and(|e| e.oom) {
         return out_of_memory(process.as_str(), instance, size);
     }

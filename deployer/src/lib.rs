@@ -10,6 +10,7 @@ pub mod destroy;
 pub mod diagnosis;
 pub mod error;
 pub mod garbage;
+pub mod listening;
 pub mod plan;
 pub mod resolve;
 pub mod rollout;

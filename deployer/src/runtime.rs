@@ -9,6 +9,7 @@ pub mod fake;
 mod inspect;
 mod routes;
 mod tasks;
+mod turns;
 mod workloads;
 
 pub use error::{RuntimeError, RuntimeResult};
@@ -20,6 +21,7 @@ pub use routes::{
     CertificateSpec, ChallengeSpec, ObservedRoutes, RouteSpec, RouteTable, RouteTarget, Routes,
 };
 pub use tasks::{TaskKey, TaskSpec, TaskStatus, Tasks};
+pub use turns::{Turn, Turns};
 pub use workloads::{
     EnvironmentKey, EnvironmentSpec, FileSpec, ImageUser, Inventory, ObservedInstance, ObservedWorkload,
     Progress, PullImage, ResolvedImage, RuntimeEvent, SecretEnv, WorkloadKey, WorkloadSpec, Workloads,

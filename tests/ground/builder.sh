@@ -78,15 +78,6 @@ start_buildkitd() {
     die "the engine can't start $builder" "read the line above; deploy/images/buildkitd/README.md lists what it needs"
 }
 
-# With systemd-resolved, /etc/resolv.conf names a loopback address and the real servers stand elsewhere.
-host_resolv_conf() {
-  if grep -q '^nameserver 127.0.0.53' /etc/resolv.conf && [ -f /run/systemd/resolve/resolv.conf ]; then
-    echo /run/systemd/resolve/resolv.conf
-  else
-    echo /etc/resolv.conf
-  fi
-}
-
 down() {
   docker rm -f -v "$builder" "$registry" >/dev/null 2>&1 || true
   docker volume rm -f "$builder" "$registry" >/dev/null 2>&1 || true

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # install.sh demo|test|bench: installs what is missing on a Debian or Ubuntu, as root or through sudo. Nothing missing: nothing done.
 #   demo   a Docker engine, a C compiler, Rust; what makes the local images where Docker Hub can't be reached
-#   test   also Go, PostgreSQL's programs, the local registry
+#   test   also Go, PostgreSQL's programs, the local registry, what a test cluster's nodes take from the system
 #   bench  also the proxies and the load generator that we are compared with
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -25,6 +25,8 @@ wanted_packages() {
     echo docker-registry mmdebstrap debian-archive-keyring libseccomp-dev
     have npm || echo npm
   fi
+  # socat: nodes have networks of their own and reach the host's loopback through it.
+  [ "$purpose" = demo ] || echo containernetworking-plugins nftables socat
   [ "$purpose" = demo ] || [ -n "$(ls -d /usr/lib/postgresql/*/bin/postgres 2>/dev/null)" ] || echo postgresql
   if [ "$purpose" = bench ]; then echo wrk nginx-light haproxy caddy; fi
 }
@@ -78,7 +80,7 @@ loud_services() {
   local package
   for package in "$@"; do
     case $package in
-      docker-registry | postgresql | haproxy | caddy) as_root systemctl disable -q "$package" 2>/dev/null || true ;;
+      docker-registry | nftables | postgresql | haproxy | caddy) as_root systemctl disable -q "$package" 2>/dev/null || true ;;
       nginx-light) as_root systemctl disable -q nginx 2>/dev/null || true ;;
     esac
   done

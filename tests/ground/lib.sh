@@ -90,3 +90,12 @@ hub_answers() {
   fi
   [ "$PANDA_HUB" = yes ]
 }
+
+# With systemd-resolved, /etc/resolv.conf names a loopback address and the real servers stand elsewhere.
+host_resolv_conf() {
+  if grep -q '^nameserver 127.0.0.53' /etc/resolv.conf && [ -f /run/systemd/resolve/resolv.conf ]; then
+    echo /run/systemd/resolve/resolv.conf
+  else
+    echo /etc/resolv.conf
+  fi
+}

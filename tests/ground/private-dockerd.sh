@@ -11,6 +11,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/lib.sh"
 # shellcheck source=tests/ground/engine.sh
 . "$here/engine.sh"
+# shellcheck source=tests/ground/net.sh
+. "$here/net.sh"
 
 verb=${1:-} name=${2:-}
 [[ $name =~ ^[a-z0-9-]{1,40}$ ]] || die "\`$name\` can't name an engine" "private-dockerd.sh $verb NAME, in a-z, 0-9 and -"
@@ -20,41 +22,16 @@ socket=$home/docker.sock
 # An interface name has at most 15 characters, hence a hash of the engine's.
 bridge() { printf 'pd%s' "$(sha256sum <<< "$name" | cut -c1-10)"; }
 
-# A second octet that no interface of this machine has yet; kept, so that a restart finds its containers' network.
-subnet_octet() {
-  if [ ! -f "$home/octet" ]; then
-    mkdir -p "$home"
-    local octet=$((RANDOM % 100 + 100))
-    while ip -4 -o addr | grep -q "inet 10\.$octet\."; do octet=$((octet % 200 + 50)); done
-    echo "$octet" > "$home/octet"
-  fi
-  cat "$home/octet"
-}
-
 # Engines share the chains that Docker makes in iptables, and one that starts empties them for all others (seen with 20.10).
-# So a private engine leaves iptables alone, and these rules stand in: out to the world, and back. What is lost is the
-# isolation between its networks; published ports work by the userland proxy.
-firewall() { # -I or -D
-  local net verb=$1
-  net=10.$(subnet_octet).0.0/16
-  iptables -t nat "$verb" POSTROUTING -s "$net" ! -d "$net" -j MASQUERADE
-  iptables "$verb" FORWARD -s "$net" -j ACCEPT
-  iptables "$verb" FORWARD -d "$net" -j ACCEPT
-}
-
+# So a private engine leaves iptables alone, and the rules of our own bridge stand in. What is lost is the isolation between
+# its networks; published ports work by the userland proxy.
 start() {
   [ "$(id -u)" = 0 ] || die "only root can start a private Docker engine" "run this as root"
   have dockerd || die "no Docker engine is installed" "run tests/ground/install.sh"
   local octet bridge mirror=
-  octet=$(subnet_octet)
+  octet=$(own_octet "$home")
   bridge=$(bridge)
-  if ! ip link show "$bridge" >/dev/null 2>&1; then
-    ip link add name "$bridge" type bridge
-    ip addr replace "10.$octet.0.1/24" dev "$bridge"
-    ip link set "$bridge" up
-    sysctl -qw net.ipv4.ip_forward=1
-    firewall -I
-  fi
+  own_bridge "$bridge" "$octet"
   if ! hub_answers; then mirror="\"registry-mirrors\": [\"http://$MIRROR\"],"; fi
   engine_start "$home" "$socket" "$mirror
   \"bridge\": \"$bridge\",
@@ -70,8 +47,7 @@ remove() {
   docker ps -aq | xargs -r docker rm -f -v >/dev/null
   docker network ls -q --filter type=custom | xargs -r docker network rm >/dev/null
   engine_stop "$home"
-  firewall -D
-  ip link delete "$(bridge)"
+  remove_bridge "$(bridge)" "$(own_octet "$home")"
   awk -v home="$home/" 'index($2, home) == 1 {print $2}' /proc/mounts | sort -r | xargs -r -n1 umount -l
   rm -rf "$home"
 }

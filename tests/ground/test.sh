@@ -7,6 +7,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=tests/ground/lib.sh
 . "$here/lib.sh"
 root=$(cd "$here/../.." && pwd)
+cluster=$root/tests/cluster/cluster.sh
 
 [ "$(id -u)" = 0 ] || die "the tests need root: for private engines and for the builder's socket" "sudo -E env \"PATH=\$PATH\" \"HOME=\$HOME\" make test"
 
@@ -24,6 +25,7 @@ ground() {
   sweep
   "$here/builder.sh" up "$run"
   "$here/postgres.sh" up "$dir/postgres"
+  if [ -n "${PANDA_TEST_CLUSTER:-}" ]; then "$cluster" up "$run"; fi
 }
 
 environment() {
@@ -40,7 +42,11 @@ environment() {
   if ! hub_answers; then PANDA_TEST_MIRRORS=docker.io=$("$here/registry.sh" bridge); fi
   export PANDA_TEST_POSTGRES PANDA_TEST_MIRRORS
   local line
-  while read -r line; do export "${line?}"; done < <("$here/builder.sh" env "$run")
+  while read -r line; do export "${line?}"; done < <(
+    "$here/builder.sh" env "$run"
+    if [ -n "${PANDA_TEST_CLUSTER:-}" ]; then "$cluster" env "$run"; fi
+  )
+  if [ -n "${PANDA_TEST_CLUSTER:-}" ]; then "$cluster" registry "$run" "$PANDA_TEST_REGISTRY"; fi
   : > "$PANDA_TEST_SKIPS"
   mkdir -p "$dir/tmp"
   export TMPDIR=$dir/tmp
@@ -49,13 +55,14 @@ environment() {
 # What a run left that was killed before its cleanup: names begin with the run's, which ends with its pid.
 sweep() {
   local left name
-  for left in "$PANDA_GROUND"/{builders,engines}/t[0-9]*-[0-9]* /tmp/panda-test-t[0-9]*-[0-9]*; do
+  for left in "$PANDA_GROUND"/{builders,clusters,engines}/t[0-9]*-[0-9]* /tmp/panda-test-t[0-9]*-[0-9]*; do
     name=$(basename "$left")
     name=${name#panda-test-}
     if [ ! -d "$left" ] || kill -0 "$(cut -d- -f2 <<< "$name")" 2>/dev/null; then continue; fi
     say "removing what the run of $name left"
     case $left in
       */builders/*) "$here/builder.sh" down "$name" ;;
+      */clusters/*) "$cluster" down "$name" ;;
       */engines/*) "$here/private-dockerd.sh" remove "$name" ;;
       *) "$here/postgres.sh" down "$left/postgres" && rm -rf "$left" ;;
     esac || true # it isn't this run's business to fail on it
@@ -74,6 +81,7 @@ cleanup() {
   for name in "$PANDA_GROUND/builders/$run"-*; do
     if [ -d "$name" ]; then "$here/builder.sh" down "$(basename "$name")" || true; fi
   done
+  "$cluster" down "$run" || true
   "$here/builder.sh" down "$run" || true
   docker ps -aq --filter "label=panda.test=$run" | xargs -r docker rm -f -v >/dev/null 2>&1 || true
   docker network ls -q --filter "label=panda.test=$run" | xargs -r docker network rm >/dev/null 2>&1 || true

@@ -5,37 +5,14 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=tests/ground/lib.sh
 . "$here/../ground/lib.sh"
+# shellcheck source=tests/images/programs.sh
+. "$here/programs.sh"
 
 runc=v1.5.2
 pebble=v2.10.1
-buildkit=$(awk '$2 == "github.com/moby/buildkit" {print $3} $1 == "github.com/moby/buildkit" {print $2}' "$here/buildkit/go.mod")
+buildkit=$(module_version "$here/buildkit" github.com/moby/buildkit)
 
 lock binaries
-bin=$PANDA_CACHE/bin
-mkdir -p "$bin"
-export GOBIN=$bin GOFLAGS=-buildvcs=false
-
-# built STAMP PROGRAM...: all of them are there and were built from that stamp.
-built() {
-  local stamp=$1 program
-  shift
-  for program in "$@"; do
-    [ -x "$bin/$program" ] && [ "$(cat "$bin/.$program.version" 2>/dev/null)" = "$stamp" ] || return 1
-  done
-}
-mark() {
-  local stamp=$1 program
-  shift
-  for program in "$@"; do echo "$stamp" > "$bin/.$program.version"; done
-}
-# quietly NAME COMMAND...: Go names each module that it fetches; that is of interest only when it fails.
-quietly() {
-  local name=$1 log=$PANDA_CACHE/go.log
-  shift
-  "$@" > "$log" 2>&1 ||
-    die "\`go\` can't build $name: $(tail -1 "$log")" "read $log; see that the Go module proxy answers (\`go env GOPROXY\`)"
-}
-
 if ! built "$runc-static" runc; then
   say "runc $runc"
   # seccomp is C: libseccomp-dev and pkg-config. Static, because it runs beside another C library than this machine's.

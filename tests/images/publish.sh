@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# publish FOLDER NAME:TAG KEY=VALUE...: builds FOLDER's image and pushes it to the local registry. Sourced by build.sh.
+# publish FOLDER NAME:TAG KEY=VALUE...: builds FOLDER's image and pushes it to the local registry. Sourced by build.sh and tests/cluster/build.sh.
 # FOLDER holds a Dockerfile and may hold context.sh, which fetches into the current folder what the Dockerfile copies;
 # both get the KEYs, as variables and as build arguments.
 
@@ -35,7 +35,7 @@ machine_settings
 
 # stamp FOLDER KEY=VALUE...: a hash over all that goes into the image, its base's stamp included.
 stamp() {
-  local folder=$1 argument program
+  local folder=$1 argument program programs=
   shift
   {
     printf '%s\n' "$@"
@@ -46,9 +46,11 @@ stamp() {
         BASE=*) manifest_digest "${argument#BASE="$MIRROR"/}" ;;
       esac
     done
-    if [ "$folder" = buildkit ]; then
-      for program in buildkitd buildctl runc; do cat "$PANDA_CACHE/bin/.$program.version"; done
-    fi
+    case $folder in
+      buildkit) programs="buildkitd buildctl runc" ;;
+      acmesolver | pause) programs=$folder ;;
+    esac
+    for program in $programs; do cat "$PANDA_CACHE/bin/.$program.version"; done
   } | sha256sum | cut -c1-16
 }
 

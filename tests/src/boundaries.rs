@@ -25,6 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("panda-deployer", &["panda-domain", "panda-edge", "panda-jobs", "panda-registry-token", "panda-store"]),
     // A driver sees the seam, not the store; the edge's link is part of the Docker runtime.
     ("panda-docker", &["panda-deployer", "panda-domain", "panda-edge"]),
+    ("panda-kubernetes", &["panda-deployer", "panda-domain"]),
     // Plans of builds and the runtime's logs, exec and doctor are asked by use-cases: pure parts and the seam.
     (
         "panda-platform-api",

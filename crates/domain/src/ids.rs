@@ -1,6 +1,7 @@
 //! Ids: one type a noun, ordered by time, prefixed so that a stray id in a log says what it is.
 //!
-//! Text form: `app_` and 26 characters of Crockford base 32 of a UUIDv7.
+//! Text form: `app_` and 26 characters of Crockford base 32 of a UUIDv7. `app_` and the UUID as such is read as the same id:
+//! what an instance is told on Kubernetes can only be put together from its pod's UID.
 
 use std::fmt;
 use std::str::FromStr;
@@ -70,6 +71,18 @@ fn encode(prefix: &str, mut bits: u128) -> String {
     format!("{prefix}_{digits}")
 }
 
+/// Reads a UUID's usual text form.
+fn uuid_bits(text: &str) -> Option<u128> {
+    let dashes = [8, 13, 18, 23];
+    let shaped = text.bytes().enumerate().all(|(n, byte)| match byte {
+        b'-' => dashes.contains(&n),
+        b'0'..=b'9' | b'a'..=b'f' => !dashes.contains(&n),
+        _ => false,
+    });
+    let digits: String = text.chars().filter(|c| *c != '-').collect();
+    (shaped && digits.len() == 32).then(|| u128::from_str_radix(&digits, 16).ok())?
+}
+
 /// What all id types have in common.
 pub trait Id: Sized {
     /// The letters before the underscore.
@@ -100,6 +113,9 @@ macro_rules! ids {
             type Err = InvalidId;
             fn from_str(value: &str) -> Result<Self, InvalidId> {
                 let digits = value.strip_prefix(concat!($prefix, "_"));
+                if let Some(bits) = digits.and_then(uuid_bits) {
+                    return Ok(Self::from_bits(bits));
+                }
                 match digits {
                     Some(d) if d.len() == 26 && d.bytes().all(|b| ALPHABET.contains(&b)) => Ok(Self(value.to_owned())),
                     _ => Err(InvalidId { noun: $noun, prefix: $prefix, value: value.chars().take(60).collect() }),
@@ -155,6 +171,20 @@ mod tests {
         assert_eq!(app.as_str().parse::<AppId>().unwrap(), app);
         assert!(app.as_str().parse::<TeamId>().is_err());
         assert!("app_../../../etc/passwd0000000000".parse::<AppId>().is_err());
+    }
+
+    #[test]
+    fn an_id_is_read_from_its_uuid_too_and_from_nothing_that_only_looks_like_one() {
+        let id: InstanceId = "ins_01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap();
+        assert_eq!(id.as_str().parse::<InstanceId>().unwrap(), id);
+        assert_eq!(id, InstanceId::from_bits(0x0189_0a5d_ac96_774b_bcce_b302_099a_8057));
+        for bad in [
+            "ins_01890a5dac96-774b-bcce-b302099a8057-",
+            "ins_01890A5D-ac96-774b-bcce-b302099a8057",
+            "app_01890a5d-ac96-774b-bcce-b302099a8057",
+        ] {
+            assert!(bad.parse::<InstanceId>().is_err(), "{bad}");
+        }
     }
 
     #[test]

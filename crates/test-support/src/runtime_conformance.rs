@@ -1,7 +1,8 @@
 //! The contract of the seam to the runtimes, as tests that run against every driver.
 //!
 //! A driver's test crate makes a [`Harness`] and calls [`runtime_contracts!`](crate::runtime_contracts); where real
-//! containers run, [`runtime_contracts_of_containers!`](crate::runtime_contracts_of_containers) too.
+//! containers run, [`runtime_contracts_of_containers!`](crate::runtime_contracts_of_containers) too, and where networks are closed,
+//! [`runtime_contracts_of_closed_networks!`](crate::runtime_contracts_of_closed_networks).
 
 pub mod containers;
 pub mod failures;
@@ -289,10 +290,19 @@ macro_rules! runtime_contracts_of_containers {
             a_file_outside_of_the_container_is_refused
             instances_know_who_they_are
             apps_of_an_environment_find_each_other_by_name
-            apps_of_two_environments_cannot_reach_each_other
             lines_of_a_later_instance_are_followed_too
             lines_of_an_ended_run_are_kept
             exec_passes_input_on
+        );
+    };
+}
+
+/// Makes one test of each contract that needs a network which keeps environments apart.
+#[macro_export]
+macro_rules! runtime_contracts_of_closed_networks {
+    ($harness:path) => {
+        $crate::runtime_contracts!(@tests $harness, containers:
+            apps_of_two_environments_cannot_reach_each_other
         );
     };
 }

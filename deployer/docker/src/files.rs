@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     fn file(path: &str) -> FileSpec {
-        FileSpec { path: path.to_owned(), content: Secret::new("x") }
+        FileSpec { path: path.to_owned(), content: Secret::new("x"), secret: true }
     }
 
     #[test]

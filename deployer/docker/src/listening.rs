@@ -3,67 +3,15 @@
 //! `/proc/<pid>` is that of the host: a server in a container needs the host's pid namespace for this, and finds nothing
 //! without it.
 
-use std::collections::BTreeMap;
-
-/// The address of the engine's own name server inside each container.
-const ENGINES_DNS: &str = "0B00007F";
+use panda_deployer::listening;
 
 /// Returns the ports that processes in the network namespace of `pid` listen on, and whether on localhost only.
 pub(crate) async fn ports(pid: i64) -> Vec<(u16, bool)> {
     if pid <= 0 {
         return Vec::new();
     }
-    let mut found = BTreeMap::new();
-    for table in ["tcp", "tcp6"] {
-        // Not readable means not known, which is what an empty list says.
-        let text = tokio::fs::read_to_string(format!("/proc/{pid}/net/{table}")).await.unwrap_or_default();
-        collect(&text, &mut found);
-    }
-    found.into_iter().collect()
-}
-
-/// A port counts as local only if no socket serves it beyond localhost.
-fn collect(table: &str, found: &mut BTreeMap<u16, bool>) {
-    for (port, local) in table.lines().skip(1).filter_map(listener) {
-        found.entry(port).and_modify(|only| *only &= local).or_insert(local);
-    }
-}
-
-fn listener(line: &str) -> Option<(u16, bool)> {
-    let mut columns = line.split_whitespace().skip(1);
-    let (address, port) = columns.next()?.split_once(':')?;
-    let listens = columns.nth(1)? == "0A";
-    if !listens || address == ENGINES_DNS {
-        return None;
-    }
-    Some((u16::from_str_radix(port, 16).ok()?, is_localhost(address)))
-}
-
-/// Addresses are words of the machine's byte order in hexadecimal.
-fn is_localhost(address: &str) -> bool {
-    match address.len() {
-        8 => address.ends_with("7F"),
-        32 => {
-            address == "00000000000000000000000001000000"
-                || (address.starts_with("0000000000000000FFFF0000") && address.ends_with("7F"))
-        }
-        _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn listeners_are_told_from_connections_and_localhost_from_the_world() {
-        let table = "  sl  local_address rem_address   st\n\
-            0: 0B00007F:A3B1 00000000:0000 0A 0\n\
-            1: 0100007F:1F90 00000000:0000 0A 0\n\
-            2: 00000000:0BB8 00000000:0000 0A 0\n\
-            3: 0500D50A:9C40 0600D50A:1538 01 0\n";
-        let mut found = BTreeMap::new();
-        collect(table, &mut found);
-        assert_eq!(found.into_iter().collect::<Vec<_>>(), [(3000, false), (8080, true)]);
-    }
+    // Not readable means not known, which is what an empty list says.
+    let read = async |table| tokio::fs::read_to_string(format!("/proc/{pid}/net/{table}")).await;
+    let tables = [read("tcp").await.unwrap_or_default(), read("tcp6").await.unwrap_or_default()];
+    listening::ports(tables.iter().map(String::as_str))
 }

@@ -1,14 +1,13 @@
 //! The driver as one object.
 
 mod seam;
-mod turns;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use panda_deployer::runtime::{RuntimeError, RuntimeResult};
+use panda_deployer::runtime::{RuntimeError, RuntimeResult, Turns};
 use panda_domain::clock::Clock;
 use panda_domain::ids::IdSource;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -27,7 +26,6 @@ use crate::routes::EdgeLink;
 use crate::state_file::{Kept, StateFile};
 use crate::usage::CpuSamples;
 use crate::{environments, events, probe};
-use turns::Turns;
 
 /// How long a new driver waits for the first probes of what already runs.
 const FIRST_PROBES: Duration = Duration::from_secs(3);

@@ -53,6 +53,7 @@ impl World {
             probe: None,
             listening: Vec::new(),
             waiting: None,
+            held_up: None,
             runs_as_root: false,
             memory_peak_bytes: None,
         }

@@ -68,8 +68,10 @@ impl fmt::Debug for SecretEnv {
 pub struct FileSpec {
     /// Absolute path in the container.
     pub path: String,
-    /// Its content; treated as secret.
+    /// Its content, which never prints.
     pub content: Secret,
+    /// Whether it holds a secret. Other files are text of `panda.toml`, which people who look at the runtime may read.
+    pub secret: bool,
 }
 
 /// An image by digest, as the runtime pulls it.
@@ -173,6 +175,9 @@ pub struct ObservedInstance {
     pub listening: Vec<(u16, bool)>,
     /// Why it can't start at all: image pull failed, refused by the engine; words for people.
     pub waiting: Option<String>,
+    /// What keeps it from starting now, but may pass: no node has room, the image's registry is away; words for people.
+    #[serde(default)]
+    pub held_up: Option<String>,
     /// Whether its main process runs as root.
     pub runs_as_root: bool,
     /// Peak memory in bytes, where known.

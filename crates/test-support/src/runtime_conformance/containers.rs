@@ -60,8 +60,11 @@ pub async fn variables_arrive_byte_for_byte(harness: &mut Harness, place: &Place
 /// Files are there before the process starts, and the app can't change them.
 pub async fn files_are_mounted_and_only_readable(harness: &mut Harness, place: &Place) -> Result<()> {
     let mut spec = harness.spec(place, App::Shell, 1);
-    let file = |path: &str, text: &str| FileSpec { path: path.to_owned(), content: Secret::new(text) };
-    spec.files = vec![file("/etc/app/config.toml", "key = \"$(id)\"\n"), file("/secret", "s")];
+    let file = |path: &str, text: &str, secret| {
+        let (path, content) = (path.to_owned(), Secret::new(text));
+        FileSpec { path, content, secret }
+    };
+    spec.files = vec![file("/etc/app/config.toml", "key = \"$(id)\"\n", false), file("/secret", "s", true)];
     spec.user = ImageUser::Built;
     spec.command = Some(["sleep", "300"].map(str::to_owned).to_vec());
     spec.port = None;
@@ -79,17 +82,19 @@ pub async fn files_are_mounted_and_only_readable(harness: &mut Harness, place: &
 pub async fn a_file_outside_of_the_container_is_refused(harness: &mut Harness, place: &Place) -> Result<()> {
     let mut spec = harness.spec(place, App::Web, 1);
     harness.runtime.ensure_image(&spec.image).await?;
-    spec.files = vec![FileSpec { path: "/../../etc/x".to_owned(), content: Secret::new("x") }];
+    let outside = FileSpec { path: "/../../etc/x".to_owned(), content: Secret::new("x"), secret: false };
+    spec.files = vec![outside];
     ensure!(harness.runtime.ensure_workload(&spec).await.is_err_and(|error| !error.is_transient()));
     ensure!(harness.observed(&spec.key).await?.is_none());
     Ok(())
 }
 
-/// `PANDA_INSTANCE` is the id that is observed.
+/// `PANDA_INSTANCE` is the id that is observed, in one of an id's two spellings.
 pub async fn instances_know_who_they_are(harness: &mut Harness, place: &Place) -> Result<()> {
     let spec = harness.spec(place, App::Web, 1);
     let (instance, address) = serve_one(harness, &spec).await?;
-    ensure!(get(&address, "/env?name=PANDA_INSTANCE").await? == instance.as_str());
+    let told: InstanceId = get(&address, "/env?name=PANDA_INSTANCE").await?.parse()?;
+    ensure!(told == instance);
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use futures_util::TryStreamExt;
-use panda_deployer::runtime::{ExecRequest, LogQuery, LogTarget, RuntimeError};
+use panda_deployer::runtime::{ExecRequest, LogQuery, LogTarget, RuntimeError, Usage};
 use panda_domain::secret::Secret;
 
 use super::{App, Harness, Place};
@@ -79,14 +79,19 @@ pub async fn exec_in_an_unknown_instance_is_not_found(harness: &mut Harness, pla
 pub async fn usage_is_told_for_each_running_instance(harness: &mut Harness, place: &Place) -> Result<()> {
     let spec = harness.spec(place, App::Web, 2);
     harness.serve(&spec).await?;
-    harness.runtime.usage(&place.key, &place.placement).await?;
-    let usage = harness.runtime.usage(&place.key, &place.placement).await?;
+    let used = async || harness.runtime.usage(&place.key, &place.placement).await;
+    let usage = used().await?;
     ensure!(usage.len() == 2, "{usage:?}");
-    for one in usage {
-        ensure!(one.memory_limit_bytes == Some(spec.size.memory_bytes), "{one:?}");
-        ensure!(one.memory_bytes.is_some_and(|bytes| bytes > 0) && one.cpu_millis.is_some(), "{one:?}");
-    }
-    Ok(())
+    ensure!(usage.iter().all(|one| one.memory_limit_bytes == Some(spec.size.memory_bytes)), "{usage:?}");
+    // The first figures may take a while: a cluster takes samples by its own clock.
+    harness
+        .until("there are figures of both", || async {
+            let usage = used().await?;
+            let told =
+                |one: &Usage| one.memory_bytes.is_some_and(|bytes| bytes > 0) && one.cpu_millis.is_some();
+            Ok((usage.len() == 2 && usage.iter().all(told)).then_some(()))
+        })
+        .await
 }
 
 /// Manifests are for people: names, never values.

@@ -57,6 +57,7 @@ async fn instance(driver: &Driver, one: &Listed, inspect: ContainerInspectRespon
         probe: readiness.said,
         listening: if unready { listening::ports(engine.pid.unwrap_or(0)).await } else { Vec::new() },
         waiting: engine.error.filter(|words| !words.is_empty()),
+        held_up: None,
         runs_as_root: one.identity.facts.runs_as_root,
         id,
     }

@@ -20,6 +20,7 @@ use tempfile::TempDir;
 
 panda_test_support::runtime_contracts!(harness);
 panda_test_support::runtime_contracts_of_containers!(harness);
+panda_test_support::runtime_contracts_of_closed_networks!(harness);
 
 /// Gives a driver of its own installation and state folder, or `None` with a loud line where no engine is.
 async fn harness() -> Option<Harness> {

@@ -256,6 +256,7 @@ impl Instance {
             probe: (!ready).then(|| self.behaviour.probe.clone()),
             listening: if ready { Vec::new() } else { self.behaviour.listening.clone() },
             waiting: None,
+            held_up: None,
             runs_as_root: self.behaviour.root && spec.user != crate::runtime::ImageUser::Built,
             memory_peak_bytes: oom.then_some(spec.size.memory_bytes),
         }

@@ -3,22 +3,22 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use panda_deployer::runtime::WorkloadKey;
+use super::WorkloadKey;
 
 /// The workloads that a call works on now.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Turns(Arc<Mutex<HashSet<WorkloadKey>>>);
+pub struct Turns(Arc<Mutex<HashSet<WorkloadKey>>>);
 
 /// The right to work on a workload; given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Turn {
+pub struct Turn {
     turns: Turns,
     key: WorkloadKey,
 }
 
 impl Turns {
     /// Takes the turn, `None` while somebody has it.
-    pub(crate) fn take(&self, key: &WorkloadKey) -> Option<Turn> {
+    pub fn take(&self, key: &WorkloadKey) -> Option<Turn> {
         let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         taken.insert(key.clone()).then(|| Turn { turns: self.clone(), key: key.clone() })
     }

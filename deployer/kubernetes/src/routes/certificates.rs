@@ -1,0 +1,136 @@
+//! Certificates beside an app's Ingress: those of the route table as secrets, others ordered from cert-manager, if that is set up.
+
+use std::collections::BTreeSet;
+use std::sync::PoisonError;
+
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::networking::v1::Ingress;
+use kube::ResourceExt;
+use kube::api::DeleteParams;
+use panda_deployer::runtime::{CertificateSpec, RouteTable, RuntimeResult};
+use sha2::{Digest, Sha256};
+
+use super::ingresses::Secrets;
+use super::wanted::App;
+use crate::names::{self, hex};
+use crate::objects::certificate::{Certificate, certificate};
+use crate::objects::cluster_issuer::{ClusterIssuer, cluster_issuer};
+use crate::objects::{Place, secret};
+use crate::runtime::Driver;
+
+impl Driver {
+    /// Makes every host's certificate lie where the ingress reads it; returns where.
+    pub(super) async fn ensure_certificates(
+        &self,
+        place: &Place,
+        app: &App,
+        table: &RouteTable,
+    ) -> RuntimeResult<Secrets> {
+        let hosts: BTreeSet<&str> = app.rules.iter().map(|rule| rule.host.as_str()).collect();
+        let mut secrets = Secrets::new();
+        for host in hosts {
+            let place = place.named(names::certificate(host));
+            if let Some(given) = table.certificates.iter().find(|given| is_for(given, host)) {
+                self.give_certificate(&place, given).await?;
+            } else if let Some(issuer) = &self.config.issuer {
+                self.order_certificate(&place, host, issuer).await?;
+            } else {
+                continue;
+            }
+            secrets.entry(place.name).or_default().insert(host.to_owned());
+        }
+        Ok(secrets)
+    }
+
+    async fn give_certificate(&self, place: &Place, given: &CertificateSpec) -> RuntimeResult<()> {
+        let hash = Sha256::new()
+            .chain_update(&given.chain_pem)
+            .chain_update([0])
+            .chain_update(given.key_pem.reveal())
+            .finalize();
+        if !self.is_new_certificate(place, &hex(&hash)) {
+            return Ok(());
+        }
+        let secrets = self.cluster.within::<Secret>(&place.namespace);
+        self.cluster.apply(&secrets, &secret::certificate(place, given)).await?;
+        self.note_certificate(place, hex(&hash));
+        Ok(())
+    }
+
+    async fn order_certificate(&self, place: &Place, host: &str, issuer: &str) -> RuntimeResult<()> {
+        let wish = format!("{issuer} {host}");
+        if !self.is_new_certificate(place, &wish) {
+            return Ok(());
+        }
+        if let Some(acme) = &self.config.acme {
+            let class = self.class().await?.name.unwrap_or_default();
+            let wanted = cluster_issuer(&self.owner.labels, issuer, acme, &class);
+            self.cluster.apply(&self.cluster.all::<ClusterIssuer>(), &wanted).await?;
+        }
+        let certificates = self.cluster.within::<Certificate>(&place.namespace);
+        self.cluster.apply(&certificates, &certificate(place, host, issuer)).await?;
+        self.note_certificate(place, wish);
+        Ok(())
+    }
+
+    /// Removes the certificates that an Ingress had and that aren't wanted any more.
+    pub(super) async fn forget_certificates(
+        &self,
+        before: &Ingress,
+        stay: &BTreeSet<String>,
+    ) -> RuntimeResult<()> {
+        let namespace = before.namespace().unwrap_or_default();
+        let tls = before.spec.as_ref().and_then(|spec| spec.tls.as_ref());
+        let had = tls.into_iter().flatten().filter_map(|tls| tls.secret_name.clone());
+        for name in had.filter(|name| !stay.contains(name)) {
+            self.cluster.remove_named(&self.cluster.within::<Secret>(&namespace), &name).await?;
+            if self.config.issuer.is_some() {
+                let certificates = self.cluster.within::<Certificate>(&namespace);
+                self.cluster.remove_with(&certificates, &name, &DeleteParams::background()).await?;
+            }
+            let mut known = self.routed.certificates.lock().unwrap_or_else(PoisonError::into_inner);
+            known.remove(&(namespace.clone(), name));
+        }
+        Ok(())
+    }
+
+    fn is_new_certificate(&self, place: &Place, what: &str) -> bool {
+        let known = self.routed.certificates.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&(place.namespace.clone(), place.name.clone())).is_none_or(|known| known != what)
+    }
+
+    fn note_certificate(&self, place: &Place, what: String) {
+        let mut known = self.routed.certificates.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert((place.namespace.clone(), place.name.clone()), what);
+    }
+}
+
+/// Tells whether a certificate is for a host, by name or by wildcard.
+fn is_for(certificate: &CertificateSpec, host: &str) -> bool {
+    certificate.hosts.iter().any(|name| match name.strip_prefix("*.") {
+        Some(zone) => host.split_once('.').is_some_and(|(_, rest)| rest == zone),
+        None => name == host,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use panda_domain::secret::Secret;
+
+    use super::*;
+
+    #[test]
+    fn a_wildcard_is_for_one_label_and_no_more() {
+        let certificate = CertificateSpec {
+            hosts: vec!["shop.example".into(), "*.apps.example".into()],
+            chain_pem: String::new(),
+            key_pem: Secret::new(""),
+        };
+        for host in ["shop.example", "a.apps.example"] {
+            assert!(is_for(&certificate, host), "{host}");
+        }
+        for host in ["www.shop.example", "apps.example", "a.b.apps.example"] {
+            assert!(!is_for(&certificate, host), "{host}");
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Tests of the Kubernetes driver.
+
+mod kubernetes;
+mod objects;
