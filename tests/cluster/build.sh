@@ -32,6 +32,15 @@ program() {
   say "${names[0]} took $((SECONDS - started)) s"
 }
 
+# Go keeps what it fetched and compiled; once the programs are there, `go clean -cache -modcache` gives it back.
+enough_disk() {
+  local cache free
+  cache=$(go env GOCACHE)
+  mkdir -p "$cache"
+  free=$(df -Pm "$cache" | awk 'NR == 2 {print $4}')
+  [ "$free" -ge 18000 ] || die "$cache has $free MB free, and a cold build of a cluster takes about 18,000 MB" "free some space, or set GOCACHE and GOMODCACHE to where there is some"
+}
+
 # own FOLDER VERSION: a version for what is built in FOLDER, whose own files count too.
 own() { echo "$2-$(find "$here/$1" -type f -print0 | sort -z | xargs -0 cat | sha256sum | cut -c1-12)"; }
 
@@ -71,6 +80,7 @@ build_cert_manager() {
 }
 
 export CGO_ENABLED=0
+built "$(own kube "$kubernetes")" kube kubectl || enough_disk
 program "kube kubectl" "$(own kube "$kubernetes")" "6 minutes" build_kube
 program pause "$kubernetes" "a second" build_pause
 program "containerd containerd-shim-runc-v2 ctr" $containerd "a minute" \
