@@ -172,7 +172,10 @@ impl Buildkitd {
         let mut waits = RESERVE_WAITS.iter();
         loop {
             match self.prune().await {
-                Err(BuildkitError::Call { .. }) if let Some(wait) = waits.next() => {
+                Err(BuildkitError::Call { source, .. })
+                    if source.message().contains("no space left on device")
+                        && let Some(wait) = waits.next() =>
+                {
                     tokio::time::sleep(*wait).await;
                 }
                 ended => return ended,

@@ -149,7 +149,7 @@ impl BuildJob {
 
     /// Marks the deployment as building and gives it a build; one that was building before a crash keeps its own.
     async fn begin(&self, context: &JobContext, work: &Work) -> Result<(DeploymentRow, BuildId), Trouble> {
-        let mut tx = context.begin().await?;
+        let mut tx = context.begin_on(&work.row.placement.team, &work.row.placement.id).await?;
         if work.deployment.state == DeploymentState::Building
             && let Some(build) = &work.deployment.build
         {
@@ -283,8 +283,7 @@ impl BuildJob {
         let processes = serde_json::to_string(&detected)
             .map_err(|_| StoreError::missing("processes that can be kept"))?;
         self.keep_image(context, outcome).await?;
-        let mut tx = context.begin().await?;
-        tx.lock_placement(&work.row.placement.team, &work.row.placement.id).await?;
+        let mut tx = context.begin_on(&work.row.placement.team, &work.row.placement.id).await?;
         tx.finish_build(build, &outcome.repository, &outcome.digest, &plan_json, &processes).await?;
         if !tx.rescue_image(&outcome.repository, outcome.digest.as_str()).await? {
             return Err(taken_along().into());
@@ -316,7 +315,9 @@ impl BuildJob {
         Err(taken_along().into())
     }
 
-    /// Uses a known build: no build at all. Returns false if it was taken away a moment ago, and its image with it.
+    /// Uses a known build: no build at all. Returns false if it was taken away a moment ago, or its image isn't in the registry
+    /// any more, as after a restore on another machine. A registry that can't be asked is no reason to build: it would be needed
+    /// for that as well.
     async fn reuse(&self, context: &JobContext, work: &Work, known: &BuildRow) -> Result<bool, Trouble> {
         let incomplete = || StoreError::missing("the image of a known build");
         let repository = known.repository.clone().ok_or_else(incomplete)?;
@@ -329,8 +330,10 @@ impl BuildJob {
         let plan: Option<BuildPlan> =
             known.plan_json.as_deref().and_then(|json| serde_json::from_str(json).ok());
         let built_here = plan.is_some_and(|plan| !matches!(plan.kind, PlanKind::Dockerfile(_)));
-        let mut tx = context.begin().await?;
-        tx.lock_placement(&work.row.placement.team, &work.row.placement.id).await?;
+        if matches!(self.builder.has_image(&self.registry, &repository, &digest).await, Ok(false)) {
+            return Ok(false);
+        }
+        let mut tx = context.begin_on(&work.row.placement.team, &work.row.placement.id).await?;
         if tx.build(&work.row.placement.team, &known.id).await?.is_none() {
             return Ok(false);
         }
@@ -381,7 +384,8 @@ impl BuildJob {
         (team, id): (&TeamId, &DeploymentId),
         failure: Failure,
     ) -> Result<(), StoreError> {
-        let mut tx = context.begin().await?;
+        let Some(known) = self.store.read().await?.deployment(team, id).await? else { return Ok(()) };
+        let mut tx = context.begin_on(team, &known.placement).await?;
         let Some(deployment) = tx.deployment(team, id).await? else { return Ok(()) };
         if let Some(build) = &deployment.build {
             tx.set_build_state(build, &BuildState::Failed { failure: failure.clone() }).await?;

@@ -33,7 +33,7 @@ pub struct Running<'a> {
     pub git_sha: Option<&'a str>,
     /// Where the app answers.
     pub url: &'a str,
-    /// URLs of the environment's other apps inside it: `PANDA_<APP>_URL` → URL.
+    /// URLs of the environment's apps inside it: `PANDA_<APP>_URL` → URL. The app's own isn't handed to it.
     pub neighbours: &'a BTreeMap<String, String>,
     /// Whether the team refuses images that run as root.
     pub restricted: bool,
@@ -142,8 +142,10 @@ impl Running<'_> {
 
     /// Returns all variables of a process: the neighbours', the user's, the platform's; the last wins.
     pub fn variables(&self, process: &ProcessName, port: Option<u16>) -> SecretEnv {
+        let own = neighbour_variable(&self.placement.app_name);
+        let others = self.neighbours.iter().filter(|(key, _)| **key != own);
         let mut all: BTreeMap<String, Secret> =
-            self.neighbours.iter().map(|(key, url)| (key.clone(), Secret::new(url.clone()))).collect();
+            others.map(|(key, url)| (key.clone(), Secret::new(url.clone()))).collect();
         all.extend(self.env.iter().map(|(key, value)| (key.to_string(), value.value.clone())));
         let mut set = |key: &str, value: String| all.insert(key.to_owned(), Secret::new(value));
         if let Some(port) = port {

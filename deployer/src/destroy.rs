@@ -9,7 +9,7 @@ use panda_domain::ids::{AppId, TeamId};
 use panda_domain::job::JobPayload;
 use panda_domain::release::Shutdown;
 use panda_jobs::{Handler, JobContext, JobOutcome};
-use panda_store::{PlacementRow, Store};
+use panda_store::{PlacementRow, Store, StoreError};
 
 use crate::desired::environment_of;
 use crate::error::DeployError;
@@ -59,6 +59,11 @@ impl DestroyApp {
 
     async fn end_deployments(&self, row: &PlacementRow) -> Result<(), DeployError> {
         let mut tx = self.store.begin().await?;
+        // Before any of its deployments and jobs, as everybody does. Gone: an earlier try came this far.
+        match tx.lock_placement(&row.placement.team, &row.placement.id).await {
+            Err(StoreError::NotFound { .. }) => return Ok(()),
+            other => other?,
+        }
         for active in tx.active_deployment_of(&row.placement.id).await? {
             tx.request_cancel(&active.team, &active.id).await?;
             tx.advance_deployment(&active, DeploymentState::Canceled { reason: CancelReason::AppDestroyed })

@@ -95,7 +95,7 @@ impl ResolveImage {
     ) -> Result<(), DeployError> {
         let frozen: FrozenRequest =
             serde_json::from_str(&deployment.request_json).map_err(|_| StoreError::missing("the request"))?;
-        let mut tx = context.begin().await?;
+        let mut tx = context.begin_on(&deployment.team, &deployment.placement).await?;
         let row = tx
             .placement_by_id(&deployment.placement)
             .await?
@@ -149,7 +149,7 @@ impl ResolveImage {
         deployment: &DeploymentRow,
         failure: Failure,
     ) -> Result<(), DeployError> {
-        let mut tx = context.begin().await?;
+        let mut tx = context.begin_on(&deployment.team, &deployment.placement).await?;
         let row = tx.placement_by_id(&deployment.placement).await?;
         let text = format!("a deploy failed: {}", failure.cause);
         match tx.advance_deployment(deployment, DeploymentState::BuildFailed { failure }).await {

@@ -21,6 +21,7 @@ use panda_domain::ids::{DeploymentId, PlacementId};
 use panda_jobs::{Outcome, Reconciler};
 use panda_store::{PlacementRow, Store};
 
+use self::load::Neighbours;
 use crate::desired::environment_of;
 use crate::error::DeployError;
 use crate::routes::RoutePublisher;
@@ -116,11 +117,19 @@ impl Rollouts {
         rows: Vec<PlacementRow>,
     ) -> Result<bool, DeployError> {
         let observed = self.runtime.observe(&key).await?;
+        let Some(any) = rows.first() else { return Ok(false) };
+        let of = any.placement.clone();
+        let mut neighbours = load::neighbours(&self.store, &of).await?;
         let mut changed = false;
         for row in rows {
             let own = own_workloads(&observed, &row.placement.id);
-            match self.settle(&row.placement.id, own).await {
-                Ok(acted) => changed |= acted,
+            match self.settle(&row.placement.id, &neighbours, own).await {
+                Ok(false) => {}
+                Ok(true) => {
+                    changed = true;
+                    // It may serve only now: who starts after it is to know its URL.
+                    neighbours = load::neighbours(&self.store, &of).await?;
+                }
                 Err(error) if error.is_transient() => {
                     tracing::info!(app.name = %row.placement.app_name, error = &error as &dyn std::error::Error, "waiting for `{}`", row.placement.app_name);
                     self.hint(Some(row.placement.id.clone()));
@@ -137,11 +146,13 @@ impl Rollouts {
     async fn settle(
         &self,
         id: &PlacementId,
+        neighbours: &Arc<Neighbours>,
         mut observed: Vec<ObservedWorkload>,
     ) -> Result<bool, DeployError> {
         let mut changed = false;
         for pass in 0..PASSES {
-            let Some(state) = load::load(&self.store, &self.settings, id).await? else { return Ok(changed) };
+            let loaded = load::load(&self.store, &self.settings, id, neighbours).await?;
+            let Some(state) = loaded else { return Ok(changed) };
             if pass > 0 {
                 observed =
                     own_workloads(&self.runtime.observe(&environment_of(&state.row.placement)).await?, id);

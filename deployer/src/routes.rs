@@ -1,6 +1,7 @@
 //! Which requests go where: the whole table from the state, pushed in one step.
 
 use std::collections::HashSet;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
 use panda_domain::ids::{Id, RouteId};
@@ -32,7 +33,27 @@ struct Pushed {
     mark: u64,
     at_ms: i64,
     /// The workloads that it names.
-    routed: Arc<HashSet<WorkloadKey>>,
+    routed: Arc<Routed>,
+}
+
+/// The workloads that a table names, as digests: it is kept for as long as the table is in effect, and a key is long.
+#[derive(Debug, Default)]
+pub struct Routed {
+    keys: RandomState,
+    digests: HashSet<u64>,
+}
+
+impl Routed {
+    fn of<'k>(workloads: impl Iterator<Item = &'k WorkloadKey>) -> Self {
+        let keys = RandomState::new();
+        let digests = workloads.map(|key| keys.hash_one(key)).collect();
+        Self { keys, digests }
+    }
+
+    /// Tells whether requests may be sent to a workload.
+    pub fn contains(&self, key: &WorkloadKey) -> bool {
+        self.digests.contains(&self.keys.hash_one(key))
+    }
 }
 
 impl RoutePublisher {
@@ -43,7 +64,7 @@ impl RoutePublisher {
 
     /// Reads what should be routed and makes it so; returns, once it is in effect, the workloads that are routed. Twice is
     /// once: when nothing was written since, and the ingress still does what it was told, nothing is read.
-    pub async fn publish(&self) -> Result<Arc<HashSet<WorkloadKey>>, DeployError> {
+    pub async fn publish(&self) -> Result<Arc<Routed>, DeployError> {
         let mut pushed = self.turn.lock().await;
         // Before the rows are read: what is written meanwhile is seen by the next publish.
         let (mark, now_ms) = (self.store.routing_mark(), self.store.clock().now_ms());
@@ -61,11 +82,11 @@ impl RoutePublisher {
         };
         let table = route_table(&rows, &certificates, &self.settings);
         self.runtime.ensure_routes(&table).await?;
-        let routed = table.routes.into_iter().flat_map(|route| match route.target {
-            RouteTarget::Workloads(keys) => keys,
-            RouteTarget::Platform(_) => Vec::new(),
+        let routed = table.routes.iter().flat_map(|route| match &route.target {
+            RouteTarget::Workloads(keys) => keys.as_slice(),
+            RouteTarget::Platform(_) => &[],
         });
-        let routed = Arc::new(routed.collect::<HashSet<_>>());
+        let routed = Arc::new(Routed::of(routed));
         *pushed = Some(Pushed { mark, at_ms: now_ms, routed: routed.clone() });
         Ok(routed)
     }

@@ -38,7 +38,7 @@ use std::sync::Arc;
 
 use axum::extract::DefaultBodyLimit;
 use axum::{Router, middleware};
-use tower_http::catch_panic::CatchPanicLayer;
+use tower::ServiceBuilder;
 use tower_http::compression::CompressionLayer;
 use tower_http::limit::RequestBodyLimitLayer;
 use utoipa_axum::router::OpenApiRouter;
@@ -86,9 +86,7 @@ fn slow_routes() -> OpenApiRouter<Shared> {
 
 /// All routes below `/api/v1`, with their document.
 fn api(platform: &Shared) -> OpenApiRouter<Shared> {
-    let quick = quick_routes()
-        .layer(RequestBodyLimitLayer::new(BODY_LIMIT))
-        .layer(middleware::from_fn_with_state(platform.clone(), access::in_time));
+    let quick = quick_routes().layer(middleware::from_fn_with_state(platform.clone(), access::in_bounds));
     let slow = slow_routes()
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(platform.clone(), access::only_when_claimed));
@@ -114,8 +112,11 @@ fn finish(platform: &Shared, pages: Router, more: Router<Shared>) -> Router {
         .with_state(platform.clone())
         .merge(pages.layer(RequestBodyLimitLayer::new(BODY_LIMIT)))
         .fallback(async || Error::not_found("page"))
-        .layer(CatchPanicLayer::custom(problem::of_panic))
-        .layer(origin::csrf(&platform.settings))
-        .layer(middleware::from_fn_with_state(platform.clone(), frame::request))
-        .layer(CompressionLayer::new())
+        .layer(
+            // In one, because a router boxes and clones each of its layers for each request.
+            ServiceBuilder::new()
+                .layer(CompressionLayer::new())
+                .layer(middleware::from_fn_with_state(platform.clone(), frame::request))
+                .layer(origin::csrf(&platform.settings)),
+        )
 }

@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::app::domains::DnsLookup;
-use crate::auth::Passwords;
 use crate::auth::attempts::Attempts;
+use crate::auth::{KnownTokens, Passwords};
 use crate::error::Result;
 use crate::http::metrics::Metrics;
 
@@ -112,6 +112,8 @@ pub struct Platform {
     pub passwords: Passwords,
     /// Counts wrong secrets by address.
     pub attempts: Attempts,
+    /// Tokens that were looked up a moment ago.
+    pub known_tokens: KnownTokens,
     claimed: AtomicBool,
 }
 
@@ -130,6 +132,7 @@ impl Platform {
             shutdown: parts.shutdown,
             passwords: Passwords::default(),
             attempts: Attempts::new(clock),
+            known_tokens: KnownTokens::default(),
             claimed: AtomicBool::new(false),
         })
     }

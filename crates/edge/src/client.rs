@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use crate::protocol::{Applied, Patch, Problem, Snapshot, Status, Usage};
+use crate::protocol::{Applied, Outline, Patch, Problem, Snapshot, Status, Usage};
 
 const ANSWER_LIMIT_BYTES: usize = 256 << 20;
 
@@ -109,11 +109,7 @@ impl EdgeClient {
     }
 
     /// Makes the edge serve `next`, sending only what changed since `previous` if the edge is still there.
-    pub async fn advance(
-        &self,
-        previous: Option<&Snapshot>,
-        next: &Snapshot,
-    ) -> Result<Applied, ClientError> {
+    pub async fn advance(&self, previous: Option<&Outline>, next: &Snapshot) -> Result<Applied, ClientError> {
         if let Some(previous) = previous {
             match self.patch(&Patch::between(previous, next)).await {
                 Err(ClientError::GenerationGap { .. }) => {}

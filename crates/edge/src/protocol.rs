@@ -3,7 +3,7 @@
 //! A [`Snapshot`] is everything the edge has to know; a [`Patch`] is the difference between two of
 //! them, so that one change among thousands of routes costs what one change costs.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,10 +13,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
 mod observed;
+mod outline;
 
 pub use observed::{
     AppUsage, Applied, Ejected, LATENCY_BUCKETS_MICROS, ListenAddresses, Problem, Status, Usage,
 };
+pub use outline::Outline;
 
 /// Everything the edge serves, numbered by a generation that only grows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -311,11 +313,11 @@ pub struct Patch {
 }
 
 impl Patch {
-    /// Returns what has to change for an edge at `old` to serve `new`.
-    pub fn between(old: &Snapshot, new: &Snapshot) -> Self {
-        let (routes, removed_routes) = difference(&old.routes, &new.routes, |route| &route.id);
+    /// Returns what has to change for an edge that serves what `old` outlines to serve `new`.
+    pub fn between(old: &Outline, new: &Snapshot) -> Self {
+        let (routes, removed_routes) = old.difference(&old.routes, &new.routes, |route| &route.id);
         let (certificates, removed_certificates) =
-            difference(&old.certificates, &new.certificates, |certificate| &certificate.id);
+            old.difference(&old.certificates, &new.certificates, |certificate| &certificate.id);
         Self {
             from: old.generation,
             to: new.generation,
@@ -323,9 +325,29 @@ impl Patch {
             removed_routes,
             certificates,
             removed_certificates,
-            challenges: (old.challenges != new.challenges).then(|| new.challenges.clone()),
-            redirects: (old.redirects != new.redirects).then(|| new.redirects.clone()),
+            challenges: (old.challenges != old.digest(&new.challenges)).then(|| new.challenges.clone()),
+            redirects: (old.redirects != old.digest(&new.redirects)).then(|| new.redirects.clone()),
         }
+    }
+
+    /// Returns whether it changes nothing but the generation.
+    pub fn is_empty(&self) -> bool {
+        let Self {
+            from: _,
+            to: _,
+            routes,
+            removed_routes,
+            certificates,
+            removed_certificates,
+            challenges,
+            redirects,
+        } = self;
+        routes.is_empty()
+            && removed_routes.is_empty()
+            && certificates.is_empty()
+            && removed_certificates.is_empty()
+            && challenges.is_none()
+            && redirects.is_none()
     }
 
     /// Applies the patch to a snapshot. Says nothing about generations: that is the caller's check.
@@ -340,19 +362,6 @@ impl Patch {
         }
         snapshot.generation = self.to;
     }
-}
-
-fn difference<T: Clone + PartialEq>(old: &[T], new: &[T], id: fn(&T) -> &String) -> (Vec<T>, Vec<String>) {
-    let mut before: HashMap<&str, &T> = old.iter().map(|item| (id(item).as_str(), item)).collect();
-    let mut changed = Vec::new();
-    for item in new {
-        if before.remove(id(item).as_str()) != Some(item) {
-            changed.push(item.clone());
-        }
-    }
-    let mut removed: Vec<String> = before.into_keys().map(str::to_owned).collect();
-    removed.sort_unstable();
-    (changed, removed)
 }
 
 fn merge<T>(items: &mut Vec<T>, changed: Vec<T>, removed: &[String], id: fn(&T) -> &String) {
@@ -398,7 +407,7 @@ mod tests {
         new.challenges =
             vec![Challenge { host: "a".into(), token: "t".into(), key_authorization: "t.k".into() }];
 
-        let patch = Patch::between(&old, &new);
+        let patch = Patch::between(&Outline::of(&old), &new);
         assert_eq!(patch.routes.len(), 2, "the unchanged route isn't sent");
         assert_eq!(patch.removed_routes, ["c"]);
         patch.apply_to(&mut old);

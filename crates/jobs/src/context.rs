@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Mutex, OnceLock};
 
+use panda_domain::ids::{PlacementId, TeamId};
 use panda_domain::job::JobPayload;
 use panda_store::{JobRow, Store, StoreError, Tx};
 use serde::Serialize;
@@ -135,6 +136,18 @@ impl JobContext {
     /// writes. `Stale` when another server has the job; then it has to stop, too.
     pub async fn begin(&self) -> Result<Tx, StoreError> {
         let mut tx = self.store.begin().await?;
+        if tx.hold_job(&self.job).await? {
+            return Ok(tx);
+        }
+        self.tell_to_stop(Stop::LeaseLost);
+        Err(StoreError::Stale { what: format!("the lease of job `{}`", self.job.id) })
+    }
+
+    /// Like [`JobContext::begin`], alone in a placement: for what gives a release or moves the placement's pointers. The placement
+    /// comes first, as with everybody who cancels jobs of a placement: two who want both never wait for each other.
+    pub async fn begin_on(&self, team: &TeamId, placement: &PlacementId) -> Result<Tx, StoreError> {
+        let mut tx = self.store.begin().await?;
+        tx.lock_placement(team, placement).await?;
         if tx.hold_job(&self.job).await? {
             return Ok(tx);
         }

@@ -8,6 +8,9 @@ use crate::error::Result;
 use crate::sql::{Row, to_json};
 use crate::tx::Tx;
 
+/// How many certificates are read at once.
+const PAGE: u32 = 64;
+
 /// A certificate, or the wish for one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateRow {
@@ -145,10 +148,18 @@ impl Tx {
         self.open_certificates(&rows).await
     }
 
-    /// Returns all certificates by host.
+    /// Returns all certificates by host. Reads them in pages: rows are large, and all at once would be a peak.
     pub async fn all_certificates(&mut self) -> Result<Vec<CertificateRow>> {
-        let rows = self.sql("certificates", select!("order by host")).all().await?;
-        self.open_certificates(&rows).await
+        let mut certificates: Vec<CertificateRow> = Vec::new();
+        loop {
+            let after = certificates.last().map(|last| last.host.clone()).unwrap_or_default();
+            let sql = select!("where host > $1 order by host limit $2");
+            let rows = self.sql("certificates", sql).bind(after).bind(PAGE).all().await?;
+            certificates.extend(self.open_certificates(&rows).await?);
+            if rows.len() < PAGE as usize {
+                return Ok(certificates);
+            }
+        }
     }
 
     /// Forgets certificates of hosts that no route has led to since `before`, at most `limit`; `routed` are the hosts that

@@ -77,7 +77,7 @@ impl Tx {
         // Takes the number first: that locks the row, so that two changes come one after the other.
         let sql = "update placements set env_version = env_version + 1 where id = $1 and team_id = $2
             returning env_version";
-        let row = self.sql("placements", sql).bind(placement).bind(team).optional().await?;
+        let row = self.sql("placements", sql).aside().bind(placement).bind(team).optional().await?;
         let version = row.ok_or_else(|| no_placement(placement))?.int("env_version")?;
         let now: BTreeMap<EnvKey, EnvValue> = self.env_at(team, placement, version - 1).await?;
         let mut changed = false;
@@ -100,7 +100,7 @@ impl Tx {
             return Ok(version);
         }
         let sql = "update placements set env_version = env_version - 1 where id = $1";
-        self.sql("placements", sql).bind(placement).run().await?;
+        self.sql("placements", sql).aside().bind(placement).run().await?;
         Ok(version - 1)
     }
 
@@ -135,7 +135,7 @@ impl Tx {
 
     async fn env_version(&mut self, team: &TeamId, placement: &PlacementId) -> Result<i64> {
         let sql = "select env_version from placements where id = $1 and team_id = $2";
-        let row = self.sql("placements", sql).bind(placement).bind(team).optional().await?;
+        let row = self.sql("placements", sql).aside().bind(placement).bind(team).optional().await?;
         row.ok_or_else(|| no_placement(placement))?.int("env_version")
     }
 

@@ -3,11 +3,10 @@
 use jiff::Timestamp;
 use panda_domain::app::{App, Placement};
 use panda_domain::formation::{Formation, Scale, Size};
-use panda_domain::ids::{AppId, PlacementId, ProjectId, ReleaseId, TeamId};
+use panda_domain::ids::{AppId, PlacementId, ReleaseId, TeamId};
 use panda_domain::names::{AppName, EnvironmentName, ProcessName, ProjectName};
 
 use crate::error::{Result, StoreError};
-use crate::page::Cursor;
 use crate::projects::Environment;
 use crate::sql::Row;
 use crate::tx::Tx;
@@ -31,44 +30,17 @@ pub struct PlacementRow {
     pub observed_at: Option<Timestamp>,
 }
 
-/// A placement with its wished scale: what a list or a page of apps shows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PlacedRow {
-    /// What its row keeps.
-    pub row: PlacementRow,
-    /// Replicas and size of each process that was ever scaled.
-    pub formation: Formation,
-    /// The number of the release that ran well last.
-    pub good_release: Option<u32>,
-}
-
 macro_rules! select {
     ($rest:literal) => {
-        select!("", $rest)
-    };
-    ($more:literal, $rest:literal) => {
         concat!(
             "select p.id, p.team_id, p.app_id, a.name as app_name, p.environment_id, e.name as environment_name,
                 p.host, p.generation, p.converged_generation, p.desired_release_id, p.desired_revision,
                 p.last_good_release_id, p.last_good_revision, p.env_version, p.observed, p.observed_at,
-                p.deleting_at, p.created_at, j.name as project_name",
-            $more,
-            " from placements p
+                p.deleting_at, p.created_at, j.name as project_name
+            from placements p
             join apps a on a.id = p.app_id
             join environments e on e.id = p.environment_id
             join projects j on j.id = a.project_id ",
-            $rest
-        )
-    };
-}
-
-/// The same with the formation in one column, so that a page of apps is one query. No process name has a space or a comma.
-macro_rules! select_placed {
-    ($rest:literal) => {
-        select!(
-            ", (select string_agg(f.process || ' ' || f.replicas || ' ' || f.cpu_millis || ' ' || f.memory_bytes, ',')
-                from formations f where f.placement_id = p.id) as formation,
-            (select r.number from releases r where r.id = p.last_good_release_id) as good_release",
             $rest
         )
     };
@@ -99,28 +71,6 @@ fn read(row: &Row) -> Result<PlacementRow> {
         observed: row.opt_text("observed")?,
         observed_at: row.opt_time("observed_at")?,
     })
-}
-
-fn read_placed(row: &Row) -> Result<PlacedRow> {
-    let formation = row.opt_text("formation")?.unwrap_or_default();
-    let scales = formation.split(',').filter(|scale| !scale.is_empty());
-    let formation =
-        scales.map(|scale| scale_of(scale).ok_or_else(|| row.odd(format!("has the scale `{scale}`"))));
-    let good_release = row.opt_int("good_release")?.map(u32::try_from).transpose();
-    Ok(PlacedRow {
-        row: read(row)?,
-        formation: formation.collect::<Result<_>>()?,
-        good_release: good_release.map_err(|_| row.odd("has a release's number out of range".to_owned()))?,
-    })
-}
-
-/// Reads `process replicas cpu_millis memory_bytes`.
-fn scale_of(text: &str) -> Option<(ProcessName, Scale)> {
-    let mut words = text.split(' ');
-    let process = words.next()?.parse().ok()?;
-    let replicas = words.next()?.parse().ok()?;
-    let size = Size { cpu_millis: words.next()?.parse().ok()?, memory_bytes: words.next()?.parse().ok()? };
-    Some((process, Scale { replicas, size }))
 }
 
 impl Tx {
@@ -199,41 +149,6 @@ impl Tx {
             .await
     }
 
-    /// Returns the team's placement of an app in an environment, with its scale.
-    pub async fn placed_by_names(
-        &mut self,
-        team: &TeamId,
-        app: &AppName,
-        environment: &EnvironmentName,
-    ) -> Result<Option<PlacedRow>> {
-        self.sql("placements", select_placed!("where a.team_id = $1 and a.name = $2 and e.name = $3"))
-            .bind(team)
-            .bind(app)
-            .bind(environment)
-            .maybe(read_placed)
-            .await
-    }
-
-    /// Returns the team's placements with their scale, newest first.
-    pub async fn placed(
-        &mut self,
-        team: &TeamId,
-        project: Option<&ProjectId>,
-        page: &Cursor,
-    ) -> Result<Vec<PlacedRow>> {
-        let project = project.map_or("", ProjectId::as_str);
-        let sql = select_placed!(
-            "where p.team_id = $1 and p.id < $2 and ($4 = '' or a.project_id = $4) order by p.id desc limit $3"
-        );
-        self.sql("placements", sql)
-            .bind(team)
-            .bind(page.before_id()?)
-            .bind(page.limit())
-            .bind(project)
-            .list(read_placed)
-            .await
-    }
-
     /// Returns all placements of an app, oldest first.
     pub async fn placements_of_app(&mut self, team: &TeamId, app: &AppId) -> Result<Vec<PlacementRow>> {
         self.sql("placements", select!("where p.team_id = $1 and p.app_id = $2 order by p.id"))
@@ -266,13 +181,14 @@ impl Tx {
     /// Wishes for the same release in another way, such as another scale. Returns the new generation.
     pub async fn bump_generation(&mut self, id: &PlacementId) -> Result<i64> {
         let sql = "update placements set generation = generation + 1 where id = $1 returning generation";
-        self.sql("placements", sql).bind(id).optional().await?.ok_or_else(|| gone(id))?.int("generation")
+        let row = self.sql("placements", sql).aside().bind(id).optional().await?;
+        row.ok_or_else(|| gone(id))?.int("generation")
     }
 
     /// Notes that a generation was seen to be reached. Returns false if there is a newer wish.
     pub async fn set_converged(&mut self, id: &PlacementId, generation: i64) -> Result<bool> {
         let sql = "update placements set converged_generation = $2 where id = $1 and generation = $2";
-        self.sql("placements", sql).bind(id).bind(generation).changed().await
+        self.sql("placements", sql).aside().bind(id).bind(generation).changed().await
     }
 
     /// Notes which release ran well last.
@@ -290,7 +206,7 @@ impl Tx {
     pub async fn set_observed(&mut self, id: &PlacementId, json: &str, at: Timestamp) -> Result<()> {
         let sql = "update placements set observed = $2, observed_at = $3
             where id = $1 and (observed_at is null or observed_at <= $3)";
-        self.sql("placements", sql).bind(id).bind(json).bind(at).run().await?;
+        self.sql("placements", sql).aside().bind(id).bind(json).bind(at).run().await?;
         Ok(())
     }
 
@@ -306,7 +222,7 @@ impl Tx {
     /// placement's deployments are written, so that two who want both never wait for each other.
     pub async fn lock_placement(&mut self, team: &TeamId, id: &PlacementId) -> Result<()> {
         let sql = "update placements set generation = generation where id = $1 and team_id = $2";
-        found(self.sql("placements", sql).bind(id).bind(team).changed().await?, id)
+        found(self.sql("placements", sql).aside().bind(id).bind(team).changed().await?, id)
     }
 
     /// Returns replicas and size of each process that was ever scaled.

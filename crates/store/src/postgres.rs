@@ -2,7 +2,6 @@
 
 use std::str::FromStr as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
@@ -11,6 +10,7 @@ use sqlx::{Connection as _, Executor as _, PgConnection, Postgres, Transaction};
 use tokio::sync::watch;
 
 use crate::error::{Result, StoreError};
+use crate::marks::{Marks, Touched};
 use crate::store::StoreConfig;
 
 /// A connection that was idle for longer is asked whether it is still there before it is used.
@@ -74,12 +74,12 @@ impl PostgresPool {
         }
     }
 
-    /// Bumps `changes` for each commit that any server wanted others to hear of, and `routing` for each that may have
-    /// changed what is routed.
+    /// Bumps `changes` for each commit that any server wanted others to hear of, and moves the marks for each that may have
+    /// changed what somebody keeps a copy of.
     pub(crate) async fn listen(
         &self,
         changes: watch::Sender<u64>,
-        routing: Arc<AtomicU64>,
+        marks: Arc<Marks>,
     ) -> Result<tokio::task::JoinHandle<()>> {
         let failed = |e| StoreError::from_sqlx("listen for changes", e);
         let mut listener = PgListener::connect_with(&self.pool).await.map_err(failed)?;
@@ -89,8 +89,8 @@ impl PostgresPool {
                 // `None` is a lost connection: what was said meanwhile is unknown, so everybody looks.
                 match listener.try_recv().await {
                     Ok(told) => {
-                        routing.fetch_add(1, Ordering::AcqRel);
-                        if told.is_none_or(|told| told.payload() != "routing") {
+                        marks.move_on(told.as_ref().map_or(Touched::ALL, |told| Touched::of(told.payload())));
+                        if told.is_none_or(|told| told.payload().is_empty()) {
                             changes.send_modify(|n| *n += 1);
                         }
                     }

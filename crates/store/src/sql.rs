@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
+use futures_util::TryStreamExt as _;
 use jiff::Timestamp;
 use panda_domain::ids::{
     AppId, BuildId, DeploymentId, DeviceCodeId, DomainId, EnvironmentId, JobId, PlacementId, ProjectId,
@@ -40,6 +41,18 @@ pub(crate) enum EitherRow {
     Postgres(PgRow),
 }
 
+impl From<SqliteRow> for EitherRow {
+    fn from(row: SqliteRow) -> Self {
+        Self::Sqlite(row)
+    }
+}
+
+impl From<PgRow> for EitherRow {
+    fn from(row: PgRow) -> Self {
+        Self::Postgres(row)
+    }
+}
+
 /// A statement with its arguments, about to run in a [`Tx`].
 #[must_use]
 pub(crate) struct Statement<'t> {
@@ -47,13 +60,14 @@ pub(crate) struct Statement<'t> {
     table: &'static str,
     sql: &'static str,
     args: Vec<Arg>,
+    moves_marks: bool,
 }
 
 /// Runs one expression for whichever database is behind the transaction, within its deadline.
 macro_rules! on_both {
     ($statement:ident, |$query:ident, $connection:ident| $body:expr, $map:expr) => {{
-        let Statement { tx, table, sql, args } = $statement;
-        tx.admit(table, sql)?;
+        let Statement { tx, table, sql, args, moves_marks } = $statement;
+        tx.admit(table, sql, moves_marks)?;
         let deadline = tx.deadline();
         let outcome = match tx.connection() {
             Connection::Sqlite($connection) => {
@@ -87,7 +101,13 @@ macro_rules! on_both {
 
 impl<'t> Statement<'t> {
     pub(crate) fn new(tx: &'t mut Tx, table: &'static str, sql: &'static str) -> Self {
-        Self { tx, table, sql, args: Vec::with_capacity(8) }
+        Self { tx, table, sql, args: Vec::with_capacity(8), moves_marks: true }
+    }
+
+    /// Says that it changes no column that somebody keeps a copy of, although its table has such columns.
+    pub(crate) fn aside(mut self) -> Self {
+        self.moves_marks = false;
+        self
     }
 
     /// Adds the next argument: `$1`, `$2`, ….
@@ -147,9 +167,18 @@ impl<'t> Statement<'t> {
         Ok(self.run().await? > 0)
     }
 
-    /// Returns all rows, each understood by `read`.
+    /// Returns all rows, each understood by `read` as it comes: a row of the database is several times as large.
     pub(crate) async fn list<T>(self, read: impl Fn(&Row) -> Result<T>) -> Result<Vec<T>> {
-        self.all().await?.iter().map(read).collect()
+        let table = self.table;
+        let understood: Vec<Result<T>> = on_both!(
+            self,
+            |query, connection| async {
+                let rows = query.fetch(connection);
+                rows.map_ok(|row| read(&Row { table, inner: row.into() })).try_collect().await
+            },
+            (|rows: Vec<Result<T>>| rows, |rows: Vec<Result<T>>| rows)
+        )?;
+        understood.into_iter().collect()
     }
 
     /// Returns the first row, if there is one, understood by `read`.

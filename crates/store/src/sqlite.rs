@@ -14,10 +14,10 @@ use crate::installation::Installation;
 use crate::store::StoreConfig;
 
 /// More readers than this don't help: each is a thread.
-const MAX_READERS: u32 = 8;
+const MAX_READERS: u32 = 4;
 /// SQLite's own cache of pages, `-` and KiB. Each connection has one, and a look at all apps fills it with pages that the
 /// kernel has in memory anyway: with readers' caches as large as the writer's a server of 1,000 apps took 14 MiB more.
-const WRITER_CACHE: &str = "-2000";
+const WRITER_CACHE: &str = "-1000";
 const READER_CACHE: &str = "-256";
 
 pub(crate) struct SqlitePools {

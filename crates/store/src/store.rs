@@ -1,7 +1,6 @@
 //! The door to the state of one installation.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::error::{Result, StoreError};
 use crate::keyring::Keyring;
+use crate::marks::Marks;
 use crate::postgres::PostgresPool;
 use crate::sealing::DataKey;
 use crate::sqlite::SqlitePools;
@@ -67,8 +67,8 @@ pub(crate) struct Inner {
     pub(crate) data_keys: RwLock<HashMap<DataKeyId, DataKey>>,
     pub(crate) statement_deadline: Duration,
     pub(crate) changes: watch::Sender<u64>,
-    /// Goes up with commits to the tables that routes are made from, here or on another server.
-    pub(crate) routing: Arc<AtomicU64>,
+    /// Move with commits to the tables that somebody keeps copies of, here or on another server.
+    pub(crate) marks: Arc<Marks>,
     listener: Option<tokio::task::JoinHandle<()>>,
 }
 
@@ -115,7 +115,7 @@ impl Store {
             data_keys: RwLock::default(),
             statement_deadline: config.statement_deadline,
             changes,
-            routing: Arc::default(),
+            marks: Arc::default(),
             listener: None,
         };
         let store = Self { inner: Arc::new(inner) };
@@ -132,12 +132,12 @@ impl Store {
         ids: IdSource,
     ) -> Result<Self> {
         let (changes, _) = watch::channel(0);
-        let routing = Arc::<AtomicU64>::default();
+        let marks = Arc::<Marks>::default();
         let (pools, listener) = if config.url.starts_with("sqlite:") {
             (Pools::Sqlite(SqlitePools::open(config).await?), None)
         } else if config.url.starts_with("postgres://") || config.url.starts_with("postgresql://") {
             let pool = PostgresPool::open(config).await?;
-            let listener = pool.listen(changes.clone(), routing.clone()).await?;
+            let listener = pool.listen(changes.clone(), marks.clone()).await?;
             (Pools::Postgres(pool), Some(listener))
         } else {
             let problem = "has to start with sqlite:// or postgres://".to_owned();
@@ -151,7 +151,7 @@ impl Store {
             data_keys: RwLock::default(),
             statement_deadline: config.statement_deadline,
             changes,
-            routing,
+            marks,
             listener,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -208,7 +208,13 @@ impl Store {
     /// Returns a mark that moves whenever something may have been written that routes or certificates are made from, here
     /// or on another server: as long as it stays the same, so do they.
     pub fn routing_mark(&self) -> u64 {
-        self.inner.routing.load(Ordering::Acquire)
+        self.inner.marks.routing()
+    }
+
+    /// Returns a mark that moves whenever something may have been written that says whom a token speaks for: here at once, by
+    /// another server a moment after its commit.
+    pub fn identity_mark(&self) -> u64 {
+        self.inner.marks.identity()
     }
 
     /// Waits for running statements and closes every connection; later calls answer unavailable.

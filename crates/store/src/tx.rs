@@ -1,7 +1,6 @@
 //! A transaction, or a connection for reads, of either database.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,6 +11,7 @@ use sqlx::{PgConnection, Postgres, Sqlite, SqliteConnection, Transaction};
 use tokio::time::error::Elapsed;
 
 use crate::error::{Result, StoreError};
+use crate::marks::Touched;
 use crate::sql::Statement;
 use crate::store::{Backend, Inner};
 
@@ -20,14 +20,10 @@ pub struct Tx {
     kind: Kind,
     store: Arc<Inner>,
     wake: bool,
-    /// Whether it wrote to a table that routes are made from.
-    routing: bool,
+    /// What it wrote to that somebody keeps copies of.
+    touched: Touched,
     broken: bool,
 }
-
-/// The tables that routes and certificates are read from, and those whose rows take theirs along when they go.
-const ROUTING: [&str; 8] =
-    ["apps", "certificates", "domains", "environments", "placements", "projects", "releases", "teams"];
 
 enum Kind {
     SqliteWrite(Transaction<'static, Sqlite>),
@@ -43,19 +39,31 @@ pub(crate) enum Connection<'t> {
 
 impl Tx {
     pub(crate) fn sqlite_write(store: Arc<Inner>, tx: Transaction<'static, Sqlite>) -> Self {
-        Self { kind: Kind::SqliteWrite(tx), store, wake: false, routing: false, broken: false }
+        Self { kind: Kind::SqliteWrite(tx), store, wake: false, touched: Touched::default(), broken: false }
     }
 
     pub(crate) fn sqlite_read(store: Arc<Inner>, connection: PoolConnection<Sqlite>) -> Self {
-        Self { kind: Kind::SqliteRead(connection), store, wake: false, routing: false, broken: false }
+        Self {
+            kind: Kind::SqliteRead(connection),
+            store,
+            wake: false,
+            touched: Touched::default(),
+            broken: false,
+        }
     }
 
     pub(crate) fn postgres_write(store: Arc<Inner>, tx: Transaction<'static, Postgres>) -> Self {
-        Self { kind: Kind::PostgresWrite(tx), store, wake: false, routing: false, broken: false }
+        Self { kind: Kind::PostgresWrite(tx), store, wake: false, touched: Touched::default(), broken: false }
     }
 
     pub(crate) fn postgres_read(store: Arc<Inner>, connection: PoolConnection<Postgres>) -> Self {
-        Self { kind: Kind::PostgresRead(connection), store, wake: false, routing: false, broken: false }
+        Self {
+            kind: Kind::PostgresRead(connection),
+            store,
+            wake: false,
+            touched: Touched::default(),
+            broken: false,
+        }
     }
 
     /// Makes everything that was written in it durable. A read has nothing to commit.
@@ -66,8 +74,9 @@ impl Tx {
         if matches!(self.kind, Kind::PostgresWrite(_)) {
             if self.wake {
                 self.sql("notifications", "select pg_notify('panda_changes', '')").optional().await?;
-            } else if self.routing {
-                self.sql("notifications", "select pg_notify('panda_changes', 'routing')").optional().await?;
+            } else if let Some(payload) = self.touched.payload() {
+                let sql = "select pg_notify('panda_changes', $1)";
+                self.sql("notifications", sql).bind(payload).optional().await?;
             }
         }
         let deadline = self.deadline();
@@ -79,10 +88,8 @@ impl Tx {
             }
         };
         let outcome = tokio::time::timeout(deadline, commit).await;
-        if self.routing {
-            // After a failure too: nobody knows whether it was written.
-            self.store.routing.fetch_add(1, Ordering::AcqRel);
-        }
+        // After a failure too: nobody knows whether it was written.
+        self.store.marks.move_on(self.touched);
         match outcome {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(StoreError::from_sqlx("commit", error)),
@@ -175,7 +182,7 @@ impl Tx {
 
     /// Refuses a write through [`crate::Store::read`], which would be lost half way, and anything after a
     /// statement whose end nobody saw. Notes which table is written.
-    pub(crate) fn admit(&mut self, table: &str, sql: &str) -> Result<()> {
+    pub(crate) fn admit(&mut self, table: &str, sql: &str, moves_marks: bool) -> Result<()> {
         if self.broken {
             return Err(StoreError::slow("go on after a statement that did not end"));
         }
@@ -184,7 +191,9 @@ impl Tx {
         if reads && writes {
             return Err(StoreError::internal("write through a connection that is for reads"));
         }
-        self.routing |= writes && ROUTING.contains(&table);
+        if writes && moves_marks {
+            self.touched.note(table);
+        }
         Ok(())
     }
 

@@ -42,13 +42,17 @@ keep_reserve() {
   while :; do
     df -Pk /var/lib/buildkit | {
       read -r _
-      read -r _ _ _ free_kb _
+      # Not the fourth column: root, and so the daemon and its steps, may use what a filesystem keeps back from others.
+      read -r _ total used _
+      case $total$used in '' | *[!0-9]*) exit 0 ;; esac
+      free_kb=$((total - used))
       if [ "$free_kb" -lt 4096 ]; then
-        rm -f "$reserve"
+        rm -f "$reserve" "$reserve.new"
       elif [ ! -f "$reserve" ] && [ "$free_kb" -gt $((reserve_mb * 4096)) ]; then
-        dd if=/dev/zero of="$reserve.new" bs=1048576 count="$reserve_mb" 2>/dev/null && mv "$reserve.new" "$reserve"
+        # Random, because a filesystem that compresses would keep no room for zeros.
+        dd if=/dev/urandom of="$reserve.new" bs=1048576 count="$reserve_mb" 2>/dev/null && mv "$reserve.new" "$reserve"
       fi
-    } || true # a full disk or process table: next time
+    } || true # a full disk: next time
     sleep 1
   done
 }

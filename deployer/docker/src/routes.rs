@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use panda_deployer::runtime::{ObservedRoutes, RouteTable, RuntimeError, RuntimeResult};
 use panda_edge::client::{ClientError, EdgeClient};
-use panda_edge::protocol::Snapshot;
+use panda_edge::protocol::{Outline, Patch, Snapshot};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
@@ -48,7 +48,7 @@ struct Owner {
     client: EdgeClient,
     generation: Kept<Generation>,
     /// What the edge serves, `None` when that isn't certain.
-    served: Option<Snapshot>,
+    served: Option<Outline>,
     /// The mark of the instances that it was made from.
     instances: u64,
 }
@@ -103,7 +103,8 @@ impl Owner {
         if let Some(served) = &self.served {
             next.generation = served.generation;
             // An edge that lost its disk and was started anew serves generation 0: asking is cheaper than sending.
-            if *served == next && self.client.generation().await.is_ok_and(|g| g == next.generation) {
+            let same = Patch::between(served, &next).is_empty();
+            if same && self.client.generation().await.is_ok_and(|g| g == next.generation) {
                 return Ok(());
             }
         }
@@ -121,7 +122,7 @@ impl Owner {
             outcome => outcome,
         };
         // After an error nobody knows what the edge serves; the next push is a full one.
-        self.served = outcome.is_ok().then_some(next);
+        self.served = outcome.is_ok().then(|| Outline::of(&next));
         outcome.map(|_| ()).map_err(explain)
     }
 

@@ -1,13 +1,15 @@
 //! Everything that the state knows about one app.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use panda_domain::app::Placement;
 use panda_domain::deployment::DeploymentState;
 use panda_domain::env::Env;
 use panda_domain::formation::Formation;
-use panda_domain::ids::{PlacementId, TeamId};
+use panda_domain::ids::PlacementId;
 use panda_domain::names::ProcessName;
-use panda_store::{DeploymentRow, PlacementRow, ReleaseRow, Security, Store, Tx};
+use panda_store::{DeploymentRow, PlacementRow, ReleaseRow, Security, Store};
 
 use crate::desired::{Running, neighbour_variable};
 use crate::error::DeployError;
@@ -30,13 +32,16 @@ pub(super) struct AppState {
     pub(super) before: Option<ReleaseRow>,
     /// Scale.
     pub(super) formation: Formation,
-    /// URLs of the neighbours.
-    pub(super) neighbours: BTreeMap<String, String>,
+    /// URLs of all apps of the environment.
+    pub(super) neighbours: Arc<Neighbours>,
     /// Whether the team refuses root.
     pub(super) restricted: bool,
     /// Where the app answers.
     pub(super) url: String,
 }
+
+/// Variables with the URLs of an environment's apps.
+pub(super) type Neighbours = BTreeMap<String, String>;
 
 /// The release that should run.
 pub(super) struct Target {
@@ -53,6 +58,7 @@ pub(super) async fn load(
     store: &Store,
     settings: &DeploySettings,
     id: &PlacementId,
+    neighbours: &Arc<Neighbours>,
 ) -> Result<Option<AppState>, DeployError> {
     let mut tx = store.read().await?;
     let Some(row) = tx.placement_by_id(id).await?.filter(|row| row.placement.deleting_at.is_none()) else {
@@ -90,7 +96,7 @@ pub(super) async fn load(
     };
     let formation = tx.formation(id).await?;
     let restricted = tx.team(&team).await?.is_some_and(|t| t.security == Security::Restricted);
-    let neighbours = neighbours(&mut tx, &team, &row).await?;
+    let neighbours = neighbours.clone();
     let url = settings.url_of(&row.placement.host);
     Ok(Some(AppState { row, target, serving, active, live, before, formation, neighbours, restricted, url }))
 }
@@ -99,15 +105,12 @@ fn is_past_build(deployment: &DeploymentRow) -> bool {
     matches!(deployment.state, DeploymentState::Releasing | DeploymentState::Rolling)
 }
 
-/// The URLs of the environment's other apps. Read when a release starts, so they are as of then.
-async fn neighbours(
-    tx: &mut Tx,
-    team: &TeamId,
-    row: &PlacementRow,
-) -> Result<BTreeMap<String, String>, DeployError> {
-    let all = tx.neighbours(team, &row.placement.environment).await?;
-    let others = all.into_iter().filter(|(app, _)| *app != row.placement.app_name);
-    Ok(others.map(|(app, port)| (neighbour_variable(&app), format!("http://{app}:{port}"))).collect())
+/// Loads the URLs of an environment's apps, once for all of them: for each app anew it would be their number squared.
+pub(super) async fn neighbours(store: &Store, of: &Placement) -> Result<Arc<Neighbours>, DeployError> {
+    let all = store.read().await?.neighbours(&of.team, &of.environment).await?;
+    let variables =
+        all.into_iter().map(|(app, port)| (neighbour_variable(&app), format!("http://{app}:{port}")));
+    Ok(Arc::new(variables.collect()))
 }
 
 impl AppState {

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use panda_deployer::runtime::ObservedWorkload;
-use panda_domain::formation::Formation;
 use panda_domain::instance::InstanceState;
-use panda_store::PlacementRow;
+use panda_store::PlacedRow;
 
 use super::status::{observed, reason};
 
@@ -23,15 +22,14 @@ pub struct Seen {
 }
 
 /// Returns what was seen of an app; what was never looked at is told apart from what is down.
-pub fn seen(row: &PlacementRow, formation: &Formation) -> Seen {
-    let placement = &row.placement;
-    let workloads: Vec<ObservedWorkload> = observed(row)
-        .into_iter()
-        .filter(|w| {
-            Some(&w.key.release) == placement.last_good_release.as_ref()
-                && w.key.revision == row.last_good_revision
-        })
-        .collect();
+pub fn seen(app: &PlacedRow) -> Seen {
+    let serves = |w: &ObservedWorkload| {
+        app.good_release
+            .as_ref()
+            .is_some_and(|good| w.key.release == good.id && w.key.revision == good.revision)
+    };
+    let workloads: Vec<ObservedWorkload> =
+        observed(app.observed.as_deref()).into_iter().filter(serves).collect();
     let mut ready = BTreeMap::new();
     for workload in &workloads {
         let count = workload.instances.iter().filter(|i| i.state == InstanceState::Ready).count();
@@ -39,7 +37,7 @@ pub fn seen(row: &PlacementRow, formation: &Formation) -> Seen {
             u32::try_from(count).unwrap_or(u32::MAX);
     }
     let release = workloads.first().map(|w| w.release_number);
-    let state = word(row, formation, &ready).to_owned();
+    let state = word(app, &ready).to_owned();
     let mut troubled =
         workloads.iter().flat_map(|w| &w.instances).filter(|i| i.state != InstanceState::Ready);
     let reason =
@@ -47,13 +45,12 @@ pub fn seen(row: &PlacementRow, formation: &Formation) -> Seen {
     Seen { state, reason, release, ready }
 }
 
-fn word(row: &PlacementRow, formation: &Formation, ready: &BTreeMap<String, u32>) -> &'static str {
-    let placement = &row.placement;
-    if placement.deleting_at.is_some() {
+fn word(app: &PlacedRow, ready: &BTreeMap<String, u32>) -> &'static str {
+    if app.deleting_at.is_some() {
         return "deleting";
     }
-    let serving = placement.last_good_release.as_ref();
-    match (serving, &placement.desired_release) {
+    let formation = &app.formation;
+    match (app.good_release.as_ref().map(|good| &good.id), &app.desired_release) {
         (None, None) => return "idle",
         (None, Some(_)) => return "deploying",
         (Some(serving), Some(desired)) if serving != desired => return "deploying",

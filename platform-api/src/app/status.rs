@@ -28,9 +28,9 @@ pub struct SeenInstance {
     pub usage: Option<Usage>,
 }
 
-/// An app's last observation.
-pub fn observed(row: &PlacementRow) -> Vec<ObservedWorkload> {
-    row.observed.as_deref().and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default()
+/// Reads an app's last observation.
+pub fn observed(json: Option<&str>) -> Vec<ObservedWorkload> {
+    json.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default()
 }
 
 /// Returns an app's instances: seen now, or, when the runtime can't be asked, as they were last seen.
@@ -46,7 +46,7 @@ pub async fn instances(
     let key = environment_of(&row.placement);
     let workloads = match platform.runtime.observe(&key).await {
         Ok(all) => all.into_iter().filter(|w| w.key.placement == row.placement.id).collect(),
-        Err(_) => observed(&row),
+        Err(_) => observed(row.observed.as_deref()),
     };
     let usage = platform.runtime.usage(&key, &row.placement.id);
     let usage = tokio::time::timeout(USAGE_PATIENCE, usage)

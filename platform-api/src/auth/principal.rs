@@ -58,12 +58,23 @@ impl Principal {
         Self::by_session_hash(tx, secret::hash(presented)).await
     }
 
-    /// Returns the principal of an API token, `None` when there is no valid token.
-    pub async fn by_token(tx: &mut Tx, presented: &str) -> Result<Option<Self>> {
-        if !secret::well_formed(presented, secret::TOKEN_PREFIX) {
+    /// Returns the principal of an API token and the moment at which the token expires, `None` when there is no valid token.
+    pub async fn by_token_hash(tx: &mut Tx, secret_hash: String) -> Result<Option<(Self, Timestamp)>> {
+        let Some((token, email, role, team_name)) = tx.token_principal(&secret_hash).await? else {
             return Ok(None);
-        }
-        Self::by_token_hash(tx, secret::hash(presented)).await
+        };
+        let principal = Self {
+            user: token.user,
+            email,
+            team: token.team,
+            team_name,
+            role,
+            via: Via::Token { id: token.id, name: token.name },
+            scope: token.scope,
+            secret_hash,
+            last_used_at: token.last_used_at,
+        };
+        Ok(Some((principal, token.expires_at)))
     }
 
     async fn by_session_hash(tx: &mut Tx, secret_hash: String) -> Result<Option<Self>> {
@@ -79,23 +90,6 @@ impl Principal {
             scope: Scope::Full,
             secret_hash,
             last_used_at: Some(session.last_seen_at),
-        }))
-    }
-
-    async fn by_token_hash(tx: &mut Tx, secret_hash: String) -> Result<Option<Self>> {
-        let Some((token, email, role, team_name)) = tx.token_principal(&secret_hash).await? else {
-            return Ok(None);
-        };
-        Ok(Some(Self {
-            user: token.user,
-            email,
-            team: token.team,
-            team_name,
-            role,
-            via: Via::Token { id: token.id, name: token.name },
-            scope: token.scope,
-            secret_hash,
-            last_used_at: token.last_used_at,
         }))
     }
 
@@ -183,10 +177,14 @@ impl Principal {
         let mut tx = store.read().await?;
         let now = match self.via {
             Via::Session(_) => Self::by_session_hash(&mut tx, hash).await?,
-            Via::Token { .. } => Self::by_token_hash(&mut tx, hash).await?,
+            Via::Token { .. } => Self::by_token_hash(&mut tx, hash).await?.map(|(principal, _)| principal),
             Via::Device => None,
         };
         Ok(now.is_some_and(|p| p.team == self.team && p.require(permission, app).is_ok()))
+    }
+
+    pub(super) fn secret_hash(&self) -> &str {
+        &self.secret_hash
     }
 
     /// Tells whether it is time to write down again that the secret is used.

@@ -42,16 +42,21 @@ impl fmt::Debug for HandedOut {
 
 /// Returns the SHA-256 of a presented secret as hex, which is what the store keeps.
 pub fn hash(presented: &str) -> String {
-    use std::fmt::Write;
-    Sha256::digest(presented.as_bytes()).iter().fold(String::with_capacity(64), |mut hex, byte| {
-        write!(hex, "{byte:02x}").expect("a String takes everything");
-        hex
-    })
+    let digit = |four: u8| char::from(b"0123456789abcdef"[usize::from(four)]);
+    Sha256::digest(presented.as_bytes())
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect()
 }
 
 /// Compares two hashes in a time that doesn't depend on where they differ.
 pub fn same(left: &str, right: &str) -> bool {
     left.as_bytes().ct_eq(right.as_bytes()).into()
+}
+
+/// Returns the hash of a presented API token, `None` when it can't be one.
+pub fn hash_of_token(presented: &str) -> Option<String> {
+    well_formed(presented, TOKEN_PREFIX).then(|| hash(presented))
 }
 
 /// Tells whether a text has the shape of a secret behind `prefix`; spares the database nonsense.

@@ -1,6 +1,6 @@
 //! Layers that refuse: a request from another site, a server without owner, a request that takes too long.
 
-use axum::extract::{Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -38,8 +38,10 @@ async fn require_claimed(platform: &Platform, first_step: bool) -> Result<()> {
         .with_hint(format!("claim it at {}", platform.settings.page("/claim"))))
 }
 
-/// Ends a request that takes longer than it may, and refuses it before somebody has claimed the server.
-pub(super) async fn in_time(State(platform): State<Shared>, request: Request, next: Next) -> Response {
+/// Ends a request that takes longer than it may, lets no extractor read more than [`super::BODY_LIMIT`] of it, and refuses it
+/// before somebody has claimed the server.
+pub(super) async fn in_bounds(State(platform): State<Shared>, mut request: Request, next: Next) -> Response {
+    DefaultBodyLimit::max(super::BODY_LIMIT).apply(&mut request);
     if let Err(error) = require_claimed(&platform, is_first_step(&request)).await {
         return error.into_response();
     }

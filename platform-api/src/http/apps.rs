@@ -41,7 +41,7 @@ async fn list(
     let project = query.project.map(|name| name.parse::<ProjectName>().in_field("project")).transpose()?;
     let cursor = cursor(paging)?;
     let rows = apps::list(&mut tx, &principal, project.as_ref(), &cursor).await?;
-    let key = |app: &PlacedRow| app.row.placement.id.to_string();
+    let key = |app: &PlacedRow| app.id.to_string();
     Ok(Json(page(rows, &cursor, key, |app| shown(&platform.settings, &app))))
 }
 
@@ -98,15 +98,18 @@ async fn destroy(
 
 /// Shows an app.
 pub fn shown(settings: &PlatformSettings, app: &PlacedRow) -> App {
-    let placement = &app.row.placement;
-    let seen = seen(&app.row, &app.formation);
+    let seen = seen(app);
     App {
-        id: placement.app.to_string(),
-        name: placement.app_name.to_string(),
-        project: app.row.project_name.to_string(),
-        environment: placement.environment_name.to_string(),
-        url: settings.app_url(&placement.host),
-        release: seen.release.or(app.good_release.filter(|_| seen.state == "stopped")),
+        id: app.app.to_string(),
+        name: app.app_name.to_string(),
+        project: app.project_name.to_string(),
+        environment: app.environment_name.to_string(),
+        url: settings.app_url(&app.host),
+        release: seen.release.or(app
+            .good_release
+            .as_ref()
+            .filter(|_| seen.state == "stopped")
+            .map(|good| good.number)),
         state: seen.state,
         reason: seen.reason,
         processes: app
@@ -122,7 +125,7 @@ pub fn shown(settings: &PlatformSettings, app: &PlacedRow) -> App {
                 (process.to_string(), shown)
             })
             .collect(),
-        created_at: placement.created_at.to_string(),
-        observed_at: app.row.observed_at.map(|at| at.to_string()),
+        created_at: app.created_at.to_string(),
+        observed_at: app.observed_at.map(|at| at.to_string()),
     }
 }

@@ -16,7 +16,7 @@ use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::{IntoParams, PartialSchema};
 
 use super::{Shared, cookie};
-use crate::auth::{Peer, Principal};
+use crate::auth::{Peer, Principal, secret};
 use crate::error::{Error, InField, Result};
 
 /// A JSON body, in or out.
@@ -205,8 +205,7 @@ impl FromRequestParts<Shared> for Principal {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, platform: &Shared) -> Result<Self> {
-        let Reading { principal, .. } = Reading::from_request_parts(parts, platform).await?;
-        Ok(principal)
+        Ok(who_asks(parts, platform).await?.0)
     }
 }
 
@@ -223,34 +222,55 @@ impl FromRequestParts<Shared> for Reading {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, platform: &Shared) -> Result<Self> {
-        let peer = Peer::from_request_parts(parts, platform).await?;
-        platform.attempts.allow(&peer)?;
-        let authorization = parts.headers.get(header::AUTHORIZATION);
-        let cookie = cookie::secret_of(&parts.headers);
-        if authorization.is_none() && cookie.is_none() {
-            return Err(Error::unauthenticated());
-        }
-        let mut tx = platform.store.read().await?;
-        let found = match (authorization, cookie) {
-            (Some(value), _) => match value.to_str().ok().and_then(bearer) {
-                Some(token) => Principal::by_token(&mut tx, token).await?,
-                None => None,
-            },
-            (None, Some(secret)) => Principal::by_session(&mut tx, &secret).await?,
-            (None, None) => None,
+        let (principal, tx) = who_asks(parts, platform).await?;
+        let tx = match tx {
+            Some(tx) => tx,
+            None => platform.store.read().await?,
         };
-        let Some(principal) = found else {
-            platform.attempts.failed(&peer);
-            return Err(Error::unauthenticated());
-        };
-        if principal.is_use_due(&platform.store) {
-            // Never one connection in hand while waiting for another: enough such requests would wait for each other.
-            drop(tx);
-            principal.note_use(&platform.store).await;
-            tx = platform.store.read().await?;
-        }
         Ok(Self { principal, tx })
     }
+}
+
+/// Returns who asks, and the connection that they were looked up on if that was necessary.
+async fn who_asks(parts: &mut Parts, platform: &Shared) -> Result<(Principal, Option<Tx>)> {
+    let peer = Peer::from_request_parts(parts, platform).await?;
+    platform.attempts.allow(&peer)?;
+    let Some((principal, tx)) = look_up(parts, platform).await? else {
+        platform.attempts.failed(&peer);
+        return Err(Error::unauthenticated());
+    };
+    if principal.is_use_due(&platform.store) {
+        // Never one connection in hand while waiting for another: enough such requests would wait for each other.
+        drop(tx);
+        principal.note_use(&platform.store).await;
+        return Ok((principal, None));
+    }
+    Ok((principal, tx))
+}
+
+async fn look_up(parts: &Parts, platform: &Shared) -> Result<Option<(Principal, Option<Tx>)>> {
+    if let Some(value) = parts.headers.get(header::AUTHORIZATION) {
+        let Some(hash) = value.to_str().ok().and_then(bearer).and_then(secret::hash_of_token) else {
+            return Ok(None);
+        };
+        return by_token(platform, hash).await;
+    }
+    let Some(secret) = cookie::secret_of(&parts.headers) else { return Err(Error::unauthenticated()) };
+    let mut tx = platform.store.read().await?;
+    Ok(Principal::by_session(&mut tx, &secret).await?.map(|principal| (principal, Some(tx))))
+}
+
+async fn by_token(platform: &Shared, hash: String) -> Result<Option<(Principal, Option<Tx>)>> {
+    if let Some(principal) = platform.known_tokens.get(&platform.store, &hash) {
+        return Ok(Some((principal, None)));
+    }
+    let mark = platform.store.identity_mark();
+    let mut tx = platform.store.read().await?;
+    let Some((principal, expires_at)) = Principal::by_token_hash(&mut tx, hash).await? else {
+        return Ok(None);
+    };
+    platform.known_tokens.keep(&platform.store, mark, &principal, expires_at);
+    Ok(Some((principal, Some(tx))))
 }
 
 fn bearer(value: &str) -> Option<&str> {

@@ -1,14 +1,16 @@
-//! The outermost layer: gives a request its id and its peer, times it, counts it and writes its one log line; on the way out
-//! it writes errors as problems and sets the headers that every answer has.
+//! The outermost layer: gives a request its id and its peer, times it, counts it and writes its one log line, also
+//! when the handler panics; on the way out it writes errors as problems and sets the headers that every answer has.
 //!
 //! One layer and not five: a router clones everything below a layer for each request, so that each costs the more the more
 //! there are.
 
+use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt as _;
 use tracing::{Instrument, info, info_span};
 
 use super::access::require_origin;
@@ -30,7 +32,10 @@ pub(super) async fn request(State(platform): State<Shared>, mut request: Request
     let span = info_span!("request", request.id = %id);
     let started = Instant::now();
     let response = match require_origin(&request) {
-        Ok(()) => next.run(request).instrument(span).await,
+        Ok(()) => AssertUnwindSafe(next.run(request).instrument(span))
+            .catch_unwind()
+            .await
+            .unwrap_or_else(problem::of_panic),
         Err(error) => error.into_response(),
     };
     let mut response = problem::render(response, &id, &method, &uri);

@@ -40,7 +40,7 @@ impl Error {
 }
 
 /// Turns a handler's panic into an answer; the panic hook has logged where it was.
-#[expect(clippy::needless_pass_by_value, reason = "the layer that catches panics hands them over")]
+#[expect(clippy::needless_pass_by_value, reason = "a caught panic is handed over")]
 pub(super) fn of_panic(panic: Box<dyn Any + Send + 'static>) -> Response {
     let text = panic
         .downcast_ref::<String>()

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use panda_domain::team::Role;
 use panda_test_support::panda::{EMAIL, TestPanda};
 use serde_json::json;
 
@@ -30,8 +31,29 @@ async fn a_token_ends_by_itself() {
     let made = ann.post("/api/v1/tokens", json!({ "name": "ci", "scope": "read", "ttl_days": 1 })).await;
     let ci = ann.with_token(made.json["secret"].as_str().expect("the secret is text"));
     assert_eq!(ci.get("/api/v1/whoami").await.status, 200);
-    panda.clock.advance(Duration::from_secs(24 * 3600 + 1));
+    panda.clock.advance(Duration::from_hours(24) - Duration::from_millis(200));
+    assert_eq!(ci.get("/api/v1/whoami").await.status, 200);
+    // That it was looked up a moment ago makes it last no longer.
+    panda.clock.advance(Duration::from_millis(300));
     assert_eq!(ci.get("/api/v1/whoami").await.status, 401);
+}
+
+#[tokio::test]
+async fn a_member_who_loses_a_role_or_the_team_loses_it_for_tokens_in_use_too() {
+    let (panda, ann) = TestPanda::claimed().await;
+    let ci = ann.token("ci", "full").await;
+    assert_eq!(ci.post("/api/v1/apps", json!({ "name": "one" })).await.status, 201);
+    let mut tx = panda.platform.store.begin().await.unwrap();
+    let user = tx.user_by_email(&EMAIL.parse().unwrap()).await.unwrap().unwrap();
+    let (team, _) = tx.first_team_of(&user.id).await.unwrap().unwrap();
+    tx.add_member(&team.id, &user.id, Role::Viewer).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(ci.get("/api/v1/apps/one").await.status, 200);
+    assert_eq!(ci.post("/api/v1/apps", json!({ "name": "two" })).await.status, 403);
+    let mut tx = panda.platform.store.begin().await.unwrap();
+    assert!(tx.remove_member(&team.id, &user.id).await.unwrap());
+    tx.commit().await.unwrap();
+    assert_eq!(ci.get("/api/v1/apps/one").await.status, 401);
 }
 
 #[tokio::test]

@@ -51,6 +51,37 @@ fn what_nobody_needs_goes_while_an_app_serves_and_what_went_is_made_again() {
     );
 }
 
+#[test]
+fn a_known_build_whose_image_was_lost_is_built_anew() {
+    story_with(
+        |_| Ok(Options::default()),
+        async |panda| {
+            let source = Source::sample("hello-node")?;
+            let app = App::create(panda, "hello").await?;
+            let first = app.deploy_source(&source).await?;
+            source.change("server.js", "'v1'", "'v2'")?;
+            app.deploy_source(&source).await?;
+            source.change("server.js", "'v2'", "'v1'")?;
+            let known = app.deploy_source(&source).await?;
+            assert_eq!(known.build, first.build, "the same source is built once");
+
+            source.change("server.js", "'v1'", "'v2'")?;
+            app.deploy_source(&source).await?;
+            let image = app.releases().await?.pop().expect("it has releases").image;
+            lose(panda, &image).await?;
+            source.change("server.js", "'v2'", "'v1'")?;
+            let anew = app.deploy_source(&source).await?;
+            assert_ne!(anew.build, first.build);
+            assert_eq!(
+                in_registry(panda, &image).await?,
+                200,
+                "what is built of the same source is the same image"
+            );
+            Ok(())
+        },
+    );
+}
+
 /// Source, build log and image of the first release go from folder, registry and engine; those of the second stay.
 async fn old_release_goes(panda: &Installation, app: &App<'_>) -> anyhow::Result<()> {
     let images: Vec<String> = app.releases().await?.into_iter().map(|release| release.image).collect();
@@ -103,13 +134,28 @@ async fn destroyed_app_takes_its_tasks(panda: &Installation) -> anyhow::Result<(
     until("its network is gone", async || Ok(panda.left_on_engine()?.1.len() == networks.len())).await
 }
 
+/// Deletes an image from the registry behind the platform's back.
+async fn lose(panda: &Installation, image: &str) -> anyhow::Result<()> {
+    let status = ask_registry(panda, reqwest::Method::DELETE, image).await?;
+    anyhow::ensure!(status == 202, "the registry answers {status}");
+    Ok(())
+}
+
 /// Asks the registry for an image's manifest.
 async fn in_registry(panda: &Installation, image: &str) -> anyhow::Result<u16> {
+    ask_registry(panda, reqwest::Method::HEAD, image).await
+}
+
+async fn ask_registry(panda: &Installation, method: reqwest::Method, image: &str) -> anyhow::Result<u16> {
     let (repository, digest) = image.split_once('@').unwrap_or_default();
     let url = format!("http://{}/v2/{repository}/manifests/{digest}", panda.ground.pull);
     let key = RegistryKey::load_or_create(&panda.ground.registry_key, Clock::system())?;
-    let token = key.pull_token(repository, Duration::from_mins(1));
-    let request = reqwest::Client::builder().no_proxy().build()?.head(url).bearer_auth(token.reveal());
+    let token = match method {
+        reqwest::Method::DELETE => key.delete_token(repository),
+        _ => key.pull_token(repository, Duration::from_mins(1)),
+    };
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    let request = client.request(method, url).bearer_auth(token.reveal());
     let accepts = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json";
     Ok(request.header("accept", accepts).send().await?.status().as_u16())
 }

@@ -2,7 +2,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use panda_edge::client::ClientError;
-use panda_edge::protocol::{Certificate, KeyPem, Patch, Snapshot};
+use panda_edge::protocol::{Certificate, KeyPem, Outline, Patch, Snapshot};
 
 use crate::support::{TestEdge, Upstream, get, route};
 
@@ -36,12 +36,12 @@ async fn a_patch_changes_what_it_names_and_a_gap_is_filled_by_a_whole_snapshot()
     );
     let third = snapshot(3, vec![route("b", "b.test", "/", &[two.address])]);
     edge.client.advance(None, &first).await.unwrap();
-    edge.client.advance(Some(&first), &second).await.unwrap();
+    edge.client.advance(Some(&Outline::of(&first)), &second).await.unwrap();
     assert!(get(edge.http(), "a.test", "/").await.1.contains("two GET"));
     assert!(get(edge.http(), "b.test", "/").await.1.contains("one GET"));
-    let gap = edge.client.patch(&Patch::between(&first, &third)).await.unwrap_err();
+    let gap = edge.client.patch(&Patch::between(&Outline::of(&first), &third)).await.unwrap_err();
     assert!(matches!(gap, ClientError::GenerationGap { current: 2 }), "{gap:?}");
-    edge.client.advance(Some(&first), &third).await.unwrap();
+    edge.client.advance(Some(&Outline::of(&first)), &third).await.unwrap();
     assert_eq!(get(edge.http(), "a.test", "/").await.0, 404);
     assert!(get(edge.http(), "b.test", "/").await.1.contains("two GET"));
 }
@@ -73,7 +73,7 @@ async fn a_restart_serves_what_was_acknowledged_with_nobody_to_ask() {
     let first = snapshot(1, vec![route("a", "a.test", "/", &[app.address])]);
     edge.client.advance(None, &first).await.unwrap();
     let second = snapshot(2, vec![route("b", "b.test", "/", &[app.address])]);
-    edge.client.advance(Some(&first), &second).await.unwrap();
+    edge.client.advance(Some(&Outline::of(&first)), &second).await.unwrap();
     let folder = Arc::clone(&edge.folder);
     edge.edge.stop().await;
     assert!(!folder.path().join("edge.sock").exists(), "its own socket is removed");
@@ -107,12 +107,12 @@ async fn a_full_disk_is_told_and_the_next_change_heals_it() {
     let (state, aside) = (edge.state(), edge.folder.path().join("aside"));
     std::fs::rename(&state, &aside).unwrap();
     let second = snapshot(2, vec![route("b", "b.test", "/", &[app.address])]);
-    let error = edge.client.advance(Some(&first), &second).await.unwrap_err();
+    let error = edge.client.advance(Some(&Outline::of(&first)), &second).await.unwrap_err();
     assert!(matches!(error, ClientError::NotPersisted(_)) && error.is_transient(), "{error:?}");
     assert_eq!(get(edge.http(), "b.test", "/").await.0, 200, "in effect all the same");
     assert_eq!(edge.client.status().await.unwrap().persisted_generation, 1);
     std::fs::rename(&aside, &state).unwrap();
-    edge.client.advance(Some(&first), &second).await.unwrap();
+    edge.client.advance(Some(&Outline::of(&first)), &second).await.unwrap();
     assert_eq!(edge.client.status().await.unwrap().persisted_generation, 2);
 }
 

@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use panda_domain::ids::{PlacementId, TeamId};
 use panda_jobs::{Handler, JobContext, JobOutcome, StepError, Stop};
 use panda_store::Backend;
 use panda_store::testing::TestStore;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{LONG, Log, enqueue, on_each, runner, state, wait_for_state};
+use crate::support::{LONG, Log, enqueue, on_each, placement, runner, state, wait_for_state};
 
 const STEPS: [&str; 3] = ["fetch", "build", "push"];
 
@@ -405,4 +406,48 @@ async fn a_notice_starts_a_job_without_waiting_for_the_next_look() {
         running.await.unwrap();
     })
     .await;
+}
+
+/// Begins alone in the placement, and says so when it is there.
+struct Alone {
+    log: Log,
+    team: TeamId,
+    placement: PlacementId,
+}
+
+#[async_trait]
+impl Handler for Alone {
+    async fn run(&self, context: &JobContext) -> JobOutcome {
+        self.log.add("begins");
+        match context.begin_on(&self.team, &self.placement).await {
+            Ok(tx) => {
+                tx.commit().await.unwrap();
+                self.log.add("committed");
+            }
+            Err(error) => self.log.add(error.to_string()),
+        }
+        JobOutcome::Done
+    }
+}
+
+/// As a new deploy overtakes a build that is just handing over its image. On SQLite there is one writer at a time anyway.
+#[tokio::test]
+async fn who_cancels_the_jobs_of_a_placement_and_such_a_job_never_wait_for_each_other() {
+    let Some(test) = TestStore::postgres().await else { return };
+    let log = Log::new();
+    let (team, placement) = placement(&test).await;
+    let job = enqueue(&test, "overtaken").await;
+    let mut overtaking = test.store.begin().await.unwrap();
+    overtaking.lock_placement(&team, &placement).await.unwrap();
+    let alone = Arc::new(Alone { log: log.clone(), team, placement });
+    let runner = runner(&test, "one").handle("build", 1, alone);
+    let running = tokio::spawn(async move { runner.run_until_idle().await });
+    log.wait_for("begins", 1).await;
+    let early = tokio::time::timeout(Duration::from_millis(300), log.wait_for("committed", 1)).await;
+    assert!(early.is_err(), "the placement is held");
+    assert!(overtaking.cancel_job("overtaken").await.unwrap());
+    overtaking.commit().await.unwrap();
+    running.await.unwrap();
+    assert_eq!(log.entries(), ["begins", "committed"]);
+    assert_eq!(state(&test, &job).await, "done");
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use panda_domain::ids::JobId;
+use panda_domain::ids::{JobId, PlacementId, TeamId};
 use panda_domain::job::JobPayload;
 use panda_jobs::{Runner, RunnerSettings};
 use panda_store::testing::TestStore;
@@ -61,6 +61,18 @@ pub(crate) async fn enqueue(test: &TestStore, key: &str) -> JobId {
     tx.wake();
     tx.commit().await.unwrap();
     id
+}
+
+/// Makes a team with an app in `production`.
+pub(crate) async fn placement(test: &TestStore) -> (TeamId, PlacementId) {
+    let mut tx = test.store.begin().await.unwrap();
+    let team = tx.insert_team(&"acme".parse().unwrap()).await.unwrap().id;
+    let project = tx.ensure_project(&team, &"default".parse().unwrap()).await.unwrap();
+    let production = tx.ensure_environment(&team, &project.id, &"production".parse().unwrap()).await.unwrap();
+    let app = tx.insert_app(&team, &project.id, &"shop".parse().unwrap()).await.unwrap();
+    let placement = tx.insert_placement(&app, &production, "shop.localhost").await.unwrap().id;
+    tx.commit().await.unwrap();
+    (team, placement)
 }
 
 pub(crate) async fn state(test: &TestStore, job: &JobId) -> String {

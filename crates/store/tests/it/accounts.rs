@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use panda_domain::team::{Role, Scope};
 use panda_store::{
-    Cursor, DeviceState, NewDeviceCode, NewSession, NewToken, NewUser, RateVerdict, Security, StoreError,
+    Backend, Cursor, DeviceState, NewDeviceCode, NewSession, NewToken, NewUser, RateVerdict, Security,
+    StoreError,
 };
 
 use crate::support::{begin, name, on_each, read, world};
@@ -232,6 +233,26 @@ async fn attempts_beyond_the_limit_wait_for_the_window_to_end() {
         assert_eq!(tx.hit_rate("login:b", minute, 3).await.unwrap(), RateVerdict::Allowed);
         test.clock.advance(minute);
         assert_eq!(tx.hit_rate("login:a", minute, 3).await.unwrap(), RateVerdict::Allowed);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_identity_mark_moves_with_what_tokens_speak_for_alone() {
+    on_each(async |test| {
+        let world = world(&test.store, "acme").await;
+        let before = test.store.identity_mark();
+        let mut tx = begin(test).await;
+        tx.mark_deleting(&world.placement).await.unwrap();
+        tx.commit().await.unwrap();
+        if test.store.backend() == Backend::Sqlite {
+            assert_eq!(test.store.identity_mark(), before);
+        }
+        let before = test.store.identity_mark();
+        let mut tx = begin(test).await;
+        tx.set_user_disabled(&world.user.id, true).await.unwrap();
+        tx.commit().await.unwrap();
+        assert!(test.store.identity_mark() > before);
     })
     .await;
 }

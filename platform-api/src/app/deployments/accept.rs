@@ -142,6 +142,8 @@ pub async fn deploy(
 /// The newest wins: an older one that has no release yet would only be thrown away. One that is rolling goes on until the
 /// newer one's release is ready to take its place.
 pub(super) async fn overtake_unbuilt(tx: &mut Tx, row: &PlacementRow) -> Result<()> {
+    // Before any of its deployments and jobs, as everybody does.
+    tx.lock_placement(&row.placement.team, &row.placement.id).await?;
     for older in tx.active_deployment_of(&row.placement.id).await? {
         if matches!(older.state, DeploymentState::Queued | DeploymentState::Building) {
             tx.request_cancel(&older.team, &older.id).await?;

@@ -70,8 +70,9 @@ pub(crate) async fn run(edge: &Path, routes: usize, changes: usize) -> anyhow::R
         next.generation += 1;
         let name = ["two", "one"][change % 2];
         next.routes[0] = route(0, &host(0), ports[(change + 1) % 2]);
+        let outline = panda_edge::protocol::Outline::of(&current);
         let sent = Instant::now();
-        let patch = panda_edge::protocol::Patch::between(&current, &next);
+        let patch = panda_edge::protocol::Patch::between(&outline, &next);
         let sending = async {
             client.patch(&patch).await?;
             Ok::<_, anyhow::Error>(micros(sent))

@@ -35,10 +35,10 @@ pub(crate) async fn serve(database: &Path, listen: SocketAddr) -> anyhow::Result
         .foreign_keys(true)
         .busy_timeout(Duration::from_secs(9))
         .synchronous(SqliteSynchronous::Full)
-        .pragma("cache_size", "-2000")
+        .pragma("cache_size", "-256")
         .pragma("query_only", "on");
     let pool = SqlitePoolOptions::new()
-        .max_connections(8)
+        .max_connections(4)
         .test_before_acquire(false)
         .max_lifetime(None)
         .idle_timeout(Duration::from_mins(10))
