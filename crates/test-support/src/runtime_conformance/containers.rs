@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use futures_util::{StreamExt, TryStreamExt};
 use panda_deployer::runtime::{ExecRequest, FileSpec, ImageUser, LogQuery, WorkloadSpec};
 use panda_domain::ids::InstanceId;
 use panda_domain::secret::Secret;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::AsyncWriteExt;
 
 use super::insight::query;
 use super::{App, Harness, Place};
@@ -50,9 +49,10 @@ pub async fn variables_arrive_byte_for_byte(harness: &mut Harness, place: &Place
     let mut spec = harness.spec(place, App::Web, 1);
     spec.env.0.extend(values.map(|(name, value)| (name.to_owned(), Secret::new(value))));
     let address = serve_one(harness, &spec).await?.1;
+    let (client, _) = client(harness, place).await?;
     for (name, value) in values {
-        let got = get(&address, &format!("/env?name={name}")).await?;
-        ensure!(got == value, "{name}: {got:?} isn't {value:?}");
+        let got = fetch(harness, place, &client, &format!("{address}/env?name={name}")).await?;
+        ensure!(got == (value.to_owned(), 0), "{name}: {got:?} isn't {value:?}");
     }
     Ok(())
 }
@@ -93,8 +93,9 @@ pub async fn a_file_outside_of_the_container_is_refused(harness: &mut Harness, p
 pub async fn instances_know_who_they_are(harness: &mut Harness, place: &Place) -> Result<()> {
     let spec = harness.spec(place, App::Web, 1);
     let (instance, address) = serve_one(harness, &spec).await?;
-    let told: InstanceId = get(&address, "/env?name=PANDA_INSTANCE").await?.parse()?;
-    ensure!(told == instance);
+    let (client, _) = client(harness, place).await?;
+    let told = fetch(harness, place, &client, &format!("{address}/env?name=PANDA_INSTANCE")).await?.0;
+    ensure!(told.parse::<InstanceId>()? == instance, "{told} isn't {instance}");
     Ok(())
 }
 
@@ -200,14 +201,10 @@ async fn serve_one(harness: &Harness, spec: &WorkloadSpec) -> Result<(InstanceId
     Ok((instance.id, instance.address.unwrap_or_default()))
 }
 
-async fn fetch(
-    harness: &Harness,
-    place: &Place,
-    client: &InstanceId,
-    address: &str,
-) -> Result<(String, i64)> {
+/// Sends a request from inside of the environment, which every runtime's network allows; returns the body.
+async fn fetch(harness: &Harness, place: &Place, client: &InstanceId, url: &str) -> Result<(String, i64)> {
     let program = format!(
-        "import urllib.request as u; print(u.urlopen('http://{address}/', timeout=3).read().decode(), end='')"
+        "import sys, urllib.request as u; sys.stdout.buffer.write(u.urlopen('http://{url}', timeout=3).read())"
     );
     exec(harness, place, client, vec!["python3".to_owned(), "-c".to_owned(), program]).await
 }
@@ -227,18 +224,4 @@ async fn exec(
     let printed: Vec<_> = session.output.try_collect().await?;
     let text: Vec<u8> = printed.into_iter().flat_map(|(_, bytes)| bytes.to_vec()).collect();
     Ok((String::from_utf8_lossy(&text).into_owned(), session.exit.await?))
-}
-
-/// Sends one request as the edge would and returns the body.
-async fn get(address: &str, path: &str) -> Result<String> {
-    let mut stream = TcpStream::connect(address).await?;
-    let request = format!("GET {path} HTTP/1.0\r\nHost: test\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await?;
-    let answer = String::from_utf8(answer)?;
-    match answer.split_once("\r\n\r\n") {
-        Some((head, body)) if head.starts_with("HTTP/1.0 200") => Ok(body.to_owned()),
-        _ => bail!("GET {path} gave {answer:?}"),
-    }
 }

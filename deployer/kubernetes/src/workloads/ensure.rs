@@ -39,7 +39,6 @@ impl Driver {
         let found = self.find(&namespace, &spec.key);
         let progress = match &found.deployment {
             _ if spec.replicas == 0 => self.stop(&namespace, &found).await?,
-            None if !found.pods.is_empty() => Progress::Working,
             None => self.create(&namespace, spec).await?,
             Some(deployment) => self.keep(&namespace, spec, &found, deployment).await?,
         };

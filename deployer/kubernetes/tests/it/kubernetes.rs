@@ -1,17 +1,26 @@
 //! The contract against a real cluster, and what is Kubernetes' own.
 
+mod certificates;
+mod hand;
+mod harden;
+mod outage;
 mod roll;
+mod told;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{Api, ListParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::Client;
 use panda_deployer::runtime::{PullImage, Runtime, Workloads};
 use panda_domain::clock::Clock;
 use panda_domain::ids::{IdSource, JobId};
 use panda_kubernetes::{KubernetesConfig, KubernetesRuntime, RegistryEndpoint};
-use panda_test_support::runtime_conformance::{App, Harness};
+use panda_test_support::runtime_conformance::{App, Contract, Harness, Place, run};
 use panda_test_support::skip::skip;
 
 panda_test_support::runtime_contracts!(harness);
@@ -32,6 +41,29 @@ async fn closed() -> Option<Harness> {
         return None;
     }
     Some(bench.harness().await.expect("the driver connects and the test images are there"))
+}
+
+/// Runs one test of Kubernetes' own in an environment of its own.
+async fn own(contract: Contract) {
+    if let Some(harness) = harness().await {
+        run(harness, contract).await.expect("it holds");
+    }
+}
+
+/// Returns a way to ask the cluster itself.
+async fn client() -> Result<Client> {
+    let kubeconfig = Kubeconfig::read_from(std::env::var("KUBECONFIG")?)?;
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    Ok(Client::try_from(config)?)
+}
+
+/// The same, and the namespace of a test's environment.
+async fn cluster(place: &Place) -> Result<(Client, String)> {
+    let client = client().await?;
+    let ours = ListParams::default().labels(&format!("dev.panda/environment={}", place.key.environment));
+    let namespaces = Api::<Namespace>::all(client.clone()).list(&ours).await?.items;
+    let name = namespaces.first().and_then(|namespace| namespace.metadata.name.clone());
+    Ok((client, name.context("the environment has a namespace")?))
 }
 
 /// What one test's driver is made of.
