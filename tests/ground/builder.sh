@@ -13,6 +13,7 @@ verb=${1:-} name=${2:-}
 images=$here/../../deploy/images
 network=panda-${PANDA_BUILDER_BESIDE:-$name}-build
 registry=panda-${PANDA_BUILDER_BESIDE:-$name}-registry
+login=panda-${PANDA_BUILDER_BESIDE:-$name}-login
 builder=panda-$name-buildkitd
 state=$PANDA_GROUND/builders/$name
 buildkit=$(sed -n 's/^ARG BUILDKIT=.*://p' "$images/buildkitd/Dockerfile")
@@ -26,6 +27,7 @@ up() {
     docker network create --label "panda.test=$name" "$network" >/dev/null ||
     die "the engine can't create the network $network" "docker network prune, if the address pools are used up"
   running "$registry" || start_registry
+  running "$login" || start_login_registry
   running "$builder" || start_buildkitd
   wait_for 30 buildctl debug workers ||
     die "buildkitd doesn't answer on $socket: $(docker logs --tail 1 "$builder" 2>&1)" "docker logs $builder"
@@ -59,6 +61,24 @@ start_registry() {
   docker start "$registry" >/dev/null
 }
 
+# Somebody else's registry, which wants a name and a password: panda, panda-test.
+start_login_registry() {
+  mkdir -p "$state/login"
+  { sed '/^# Last in the file/,$d' "$images/registry/config.yml"; printf 'auth:\n  htpasswd:\n    realm: test\n    path: /etc/panda/htpasswd\n'; } > "$state/login/config.yml"
+  # bcrypt of the password: the only form that the registry takes.
+  # shellcheck disable=SC2016 # the dollars are the hash's own
+  echo 'panda:$2b$05$abcdefghijklmnopqrstuuoCU75hRC4NP5Hx.FxzPz6rQEHqg68dm' > "$state/login/htpasswd"
+  docker rm -f "$login" >/dev/null 2>&1 || true
+  docker create --name "$login" --label "panda.test=$name" --network "$network" --restart unless-stopped \
+    --cap-drop ALL --security-opt no-new-privileges --memory 256m --pids-limit 256 \
+    registry:2 /etc/panda/config.yml >/dev/null || die "the engine can't create $login" "docker pull registry:2"
+  docker cp -q "$state/login" "$login:/etc/panda"
+  docker start "$login" >/dev/null
+}
+
+# The one name under which both the host and the builder reach it.
+login_address() { docker inspect --format '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}:5000' "$login"; }
+
 start_buildkitd() {
   local mirrors=() arguments dns
   read -ra arguments <<< "${PANDA_BUILDER_ARGUMENTS:-}"
@@ -74,12 +94,12 @@ start_buildkitd() {
     -v "$builder:/var/lib/buildkit" -v "$state/socket:/run/panda-buildkit" --restart unless-stopped \
     --cap-add SYS_ADMIN --security-opt "seccomp=$images/buildkitd/seccomp.json" --security-opt apparmor=unconfined \
     --memory "${PANDA_BUILDER_MEMORY:-2g}" --memory-swap "${PANDA_BUILDER_MEMORY:-2g}" --cpus "${PANDA_BUILDER_CPUS:-2}" --pids-limit 1024 \
-    -e PANDA_BUILD_PLAIN_HTTP=registry:5000 -e "PANDA_BUILD_DNS=$dns" "${mirrors[@]}" panda-test/buildkitd "${arguments[@]}" >/dev/null ||
+    -e "PANDA_BUILD_PLAIN_HTTP=registry:5000 $(login_address)" -e "PANDA_BUILD_DNS=$dns" "${mirrors[@]}" panda-test/buildkitd "${arguments[@]}" >/dev/null ||
     die "the engine can't start $builder" "read the line above; deploy/images/buildkitd/README.md lists what it needs"
 }
 
 down() {
-  docker rm -f -v "$builder" "$registry" >/dev/null 2>&1 || true
+  docker rm -f -v "$builder" "$registry" "$login" >/dev/null 2>&1 || true
   docker volume rm -f "$builder" "$registry" >/dev/null 2>&1 || true
   docker network rm "$network" >/dev/null 2>&1 || true
   rm -rf "$state"
@@ -92,6 +112,7 @@ case $verb in
     echo "PANDA_TEST_BUILDKIT=unix://$socket"
     echo "PANDA_TEST_BUILD_PUSH=registry:5000"
     echo "PANDA_TEST_REGISTRY_KEY=$key"
+    echo "PANDA_TEST_LOGIN_REGISTRY=$(login_address)"
     echo "PANDA_TEST_REGISTRY=$(docker port "$registry" 5000/tcp | head -1)"
     ;;
   *) die "unknown argument \`$verb\`" "builder.sh up|down|env NAME" ;;

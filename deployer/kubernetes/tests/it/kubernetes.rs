@@ -13,9 +13,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Namespace;
+use kube::Client;
 use kube::api::{Api, ListParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::Client;
 use panda_deployer::runtime::{PullImage, Runtime, Workloads};
 use panda_domain::clock::Clock;
 use panda_domain::ids::{IdSource, JobId};

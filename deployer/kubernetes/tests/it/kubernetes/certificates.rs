@@ -41,7 +41,8 @@ async fn given(harness: &mut Harness, place: &Place) -> Result<()> {
     harness.runtime.ensure_routes(&table).await?;
     harness
         .until("it is served", || async {
-            Ok((served(&host, made.cert.pem().as_bytes()).await.ok().as_deref() == Some("v1\n")).then_some(()))
+            Ok((served(&host, made.cert.pem().as_bytes()).await.ok().as_deref() == Some("v1\n"))
+                .then_some(()))
         })
         .await?;
     let (client, namespace) = cluster(place).await?;

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Secret, Service};
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use kube::ResourceExt;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use panda_deployer::runtime::{ObservedInstance, WorkloadSpec};
 use panda_domain::formation::Size;
 use panda_test_support::runtime_conformance::{App, Harness, Place};
@@ -33,7 +33,8 @@ async fn edited(harness: &mut Harness, place: &Place) -> Result<()> {
     let only = only(&deployments).await?;
     ensure!(generation(harness, &spec, &deployments).await? == only.metadata.generation, "it was right");
 
-    let edit = json!({ "spec": { "replicas": 3, "template": { "spec": { "terminationGracePeriodSeconds": 77 } } } });
+    let edit =
+        json!({ "spec": { "replicas": 3, "template": { "spec": { "terminationGracePeriodSeconds": 77 } } } });
     patch(&deployments, &only.name_any(), &edit).await?;
     // Two steps: the template, then the number.
     harness
@@ -115,7 +116,10 @@ async fn older(harness: &mut Harness, place: &Place) -> Result<()> {
             harness.runtime.ensure_workload(&larger).await?;
             let usage = harness.runtime.usage(&place.key, &place.placement).await?;
             let sized = usage.iter().filter(|one| one.memory_limit_bytes == Some(128 << 20)).count();
-            let ready = harness.observed(&larger.key).await?.is_some_and(|w| w.ready() == 2 && w.instances.len() == 2);
+            let ready = harness
+                .observed(&larger.key)
+                .await?
+                .is_some_and(|w| w.ready() == 2 && w.instances.len() == 2);
             Ok((sized == 2 && ready).then_some(()))
         })
         .await

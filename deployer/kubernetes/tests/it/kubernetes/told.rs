@@ -87,7 +87,9 @@ async fn doctor_looks_at_all_that_apps_need_of_a_cluster() {
         let check = checks.iter().find(|check| check.name == name);
         check.with_context(|| format!("{name} isn't looked at: {checks:#?}")).expect("it is").state
     };
-    for name in ["Kubernetes", "watching", "rights", "nodes", "ingress class", "storage class", "DNS", "clock"] {
+    for name in
+        ["Kubernetes", "watching", "rights", "nodes", "ingress class", "storage class", "DNS", "clock"]
+    {
         assert_eq!(state(name), CheckState::Ok, "{name}: {checks:#?}");
     }
     assert!(checks.iter().all(|check| (check.state == CheckState::Ok) == check.fix.is_empty()));
