@@ -11,6 +11,7 @@ pub mod diagnosis;
 pub mod error;
 pub mod garbage;
 pub mod listening;
+pub mod log_line;
 pub mod plan;
 pub mod resolve;
 pub mod rollout;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -41,7 +42,7 @@ pub struct Snapshot {
 }
 
 /// One place where an app's process answers: hosts, a path prefix, and the instances behind it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
     /// Identity of the route within the snapshot.
@@ -72,7 +73,7 @@ fn root_path() -> String {
 }
 
 /// Who a route belongs to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RouteKind {
     /// A tenant's app.
@@ -83,7 +84,7 @@ pub enum RouteKind {
 }
 
 /// One instance behind a route.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Upstream {
     /// Identity of the instance; an address that moves to another instance starts with a clean record.
@@ -156,7 +157,7 @@ impl<'de> Deserialize<'de> for UpstreamAddress {
 }
 
 /// Limits and manners of one route; every field has the default that [`RouteOptions::default`] shows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RouteOptions {
     /// Answers plain HTTP with a 308 to HTTPS.
@@ -193,7 +194,7 @@ impl Default for RouteOptions {
 }
 
 /// How requests are spread over a route's instances.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Balance {
     /// One after the other.
@@ -204,7 +205,7 @@ pub enum Balance {
 }
 
 /// A certificate with its key and the hosts it is shown for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Certificate {
     /// Identity of the certificate within the snapshot.
@@ -233,6 +234,12 @@ impl KeyPem {
     }
 }
 
+impl Hash for KeyPem {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.as_str().hash(state);
+    }
+}
+
 impl fmt::Debug for KeyPem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("KeyPem(…)")
@@ -252,7 +259,7 @@ impl<'de> Deserialize<'de> for KeyPem {
 }
 
 /// An ACME HTTP-01 challenge, answered by the edge at `/.well-known/acme-challenge/<token>`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Challenge {
     /// Host that is being proven.
@@ -264,7 +271,7 @@ pub struct Challenge {
 }
 
 /// A host whose every request is sent elsewhere, such as `www.example.com` to `example.com`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Redirect {
     /// Identity of the redirect within the snapshot.

@@ -154,8 +154,7 @@ pub(crate) async fn resolve(
     let names = brought(&image, repository, |name| !before.contains(name) || is_ours(name));
     pulled::note(&driver.pulled, names, digest.clone(), driver.clock.now_ms()).await?;
     let config = image.config.unwrap_or_default();
-    let mut exposed: Vec<u16> = config.exposed_ports.iter().flatten().filter_map(|p| tcp_port(p)).collect();
-    exposed.sort_unstable();
+    let exposed = ResolvedImage::tcp_ports(config.exposed_ports.iter().flatten());
     Ok(ResolvedImage { digest, exposed, user: config.user.unwrap_or_default() })
 }
 
@@ -256,14 +255,6 @@ fn names_match(known: &str, asked: &str) -> bool {
         name.trim_start_matches("library/").to_owned()
     };
     plain(known) == plain(asked)
-}
-
-fn tcp_port(exposed: &str) -> Option<u16> {
-    match exposed.split_once('/') {
-        Some((port, "tcp")) => port.parse().ok(),
-        Some(_) => None,
-        None => exposed.parse().ok(),
-    }
 }
 
 #[cfg(test)]

@@ -161,8 +161,7 @@ impl Images {
         })?;
         let inside = read(&config);
         let exposed = inside.exposed_ports.unwrap_or_default();
-        let mut exposed: Vec<u16> = exposed.keys().filter_map(|port| tcp_port(port)).collect();
-        exposed.sort_unstable();
+        let exposed = ResolvedImage::tcp_ports(exposed.keys());
         let user = inside.user.unwrap_or_default();
         self.remember(&digest, &user);
         Ok(ResolvedImage { digest, exposed, user })
@@ -302,14 +301,6 @@ fn is_local(registry: &str) -> bool {
     LOCAL.contains(&host)
 }
 
-fn tcp_port(exposed: &str) -> Option<u16> {
-    match exposed.split_once('/') {
-        Some((port, "tcp")) => port.parse().ok(),
-        Some(_) => None,
-        None => exposed.parse().ok(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -330,8 +321,7 @@ mod tests {
     fn an_images_configuration_tells_its_user_and_its_ports() {
         let inside = read(r#"{"config":{"User":"node","ExposedPorts":{"8080/tcp":{},"53/udp":{}}}}"#);
         assert_eq!(inside.user.as_deref(), Some("node"));
-        let ports: Vec<_> = inside.exposed_ports.unwrap().keys().filter_map(|port| tcp_port(port)).collect();
-        assert_eq!(ports, [8080]);
+        assert_eq!(ResolvedImage::tcp_ports(inside.exposed_ports.unwrap().keys()), [8080]);
         assert_eq!(read("{}").user, None);
     }
 

@@ -263,3 +263,17 @@ pub struct ResolvedImage {
     /// The image's `USER`, empty for root.
     pub user: String,
 }
+
+impl ResolvedImage {
+    /// Returns the TCP ports among an image's `ExposedPorts` (`8080/tcp`, `53/udp`, `80`), sorted.
+    pub fn tcp_ports<'p>(exposed: impl IntoIterator<Item = &'p String>) -> Vec<u16> {
+        let ports = exposed.into_iter().filter_map(|port| match port.split_once('/') {
+            Some((port, "tcp")) => port.parse().ok(),
+            Some(_) => None,
+            None => port.parse().ok(),
+        });
+        let mut ports: Vec<u16> = ports.collect();
+        ports.sort_unstable();
+        ports
+    }
+}

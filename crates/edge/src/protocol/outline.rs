@@ -1,10 +1,7 @@
 //! What a snapshot held, without holding it: enough to say what the next one changes.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, Hasher, RandomState};
-use std::io;
-
-use serde::Serialize;
+use std::hash::{BuildHasher as _, Hash, RandomState};
 
 use super::Snapshot;
 
@@ -32,18 +29,18 @@ impl Outline {
             generation: snapshot.generation,
             routes: digests(&keys, &snapshot.routes, |route| &route.id),
             certificates: digests(&keys, &snapshot.certificates, |certificate| &certificate.id),
-            challenges: digest(&keys, &snapshot.challenges),
-            redirects: digest(&keys, &snapshot.redirects),
+            challenges: keys.hash_one(&snapshot.challenges),
+            redirects: keys.hash_one(&snapshot.redirects),
             keys,
         }
     }
 
-    pub(super) fn digest(&self, item: &impl Serialize) -> u64 {
-        digest(&self.keys, item)
+    pub(super) fn digest(&self, item: &impl Hash) -> u64 {
+        self.keys.hash_one(item)
     }
 
     /// Returns the items that are new or differ from `old`, and the ids of those that are gone.
-    pub(super) fn difference<T: Clone + Serialize>(
+    pub(super) fn difference<T: Clone + Hash>(
         &self,
         old: &Digests,
         new: &[T],
@@ -62,26 +59,6 @@ impl Outline {
     }
 }
 
-fn digests<T: Serialize>(keys: &RandomState, items: &[T], id: fn(&T) -> &String) -> Digests {
-    items.iter().map(|item| (id(item).as_str().into(), digest(keys, item))).collect()
-}
-
-fn digest(keys: &RandomState, item: &impl Serialize) -> u64 {
-    let mut hasher = Written(keys.build_hasher());
-    serde_json::to_writer(&mut hasher, item).expect("what goes to the edge can be written");
-    hasher.0.finish()
-}
-
-/// Takes what is written into a digest.
-struct Written<H>(H);
-
-impl<H: Hasher> io::Write for Written<H> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+fn digests<T: Hash>(keys: &RandomState, items: &[T], id: fn(&T) -> &String) -> Digests {
+    items.iter().map(|item| (id(item).as_str().into(), keys.hash_one(item))).collect()
 }

@@ -1,7 +1,7 @@
 //! One line of the engine's log, which begins with the time at which the engine got it.
 
 use bollard::container::LogOutput;
-use bytes::Bytes;
+use panda_deployer::log_line;
 use panda_deployer::runtime::{LogChunk, LogStream};
 
 use super::Source;
@@ -13,24 +13,18 @@ pub(super) fn read(source: &Source, output: LogOutput) -> Option<LogChunk> {
         LogOutput::StdErr { message } => (LogStream::Err, message),
         LogOutput::StdIn { .. } => return None,
     };
-    let space = message.iter().position(|byte| *byte == b' ')?;
-    let at = std::str::from_utf8(&message[..space]).ok()?.parse().ok()?;
-    let line = trim_end(&message.slice(space + 1..));
+    let (at, line) = log_line::split(&message)?;
     Some(LogChunk { at, instance: source.instance.clone(), process: source.process.clone(), stream, line })
-}
-
-fn trim_end(line: &Bytes) -> Bytes {
-    let end = line.strip_suffix(b"\n").unwrap_or(line);
-    let end = end.strip_suffix(b"\r").unwrap_or(end);
-    line.slice(..end.len())
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     #[test]
-    fn a_line_loses_its_time_and_its_end_and_nothing_else() {
+    fn a_line_is_told_with_its_stream_and_its_time() {
         let source = Source { container: "c".into(), instance: None, process: "web".into() };
         let message = Bytes::from_static(b"2026-01-01T00:00:00.123456789Z  two spaces \r\n");
         let chunk = read(&source, LogOutput::StdErr { message }).unwrap();

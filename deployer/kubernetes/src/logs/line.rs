@@ -1,28 +1,16 @@
 //! One line of a node's log, which begins with the time at which the node got it.
 
 use bytes::Bytes;
+use panda_deployer::log_line;
 use panda_deployer::runtime::{LogChunk, LogStream};
 
 use super::Source;
 
 /// Reads a line; `None` for what isn't output.
 pub(super) fn read(source: &Source, line: Vec<u8>) -> Option<LogChunk> {
-    let line = Bytes::from(line);
-    let space = line.iter().position(|byte| *byte == b' ')?;
-    let at = std::str::from_utf8(&line[..space]).ok()?.parse().ok()?;
-    Some(LogChunk {
-        at,
-        instance: source.instance.clone(),
-        process: source.process.clone(),
-        stream: LogStream::Out,
-        line: trim_end(&line.slice(space + 1..)),
-    })
-}
-
-fn trim_end(line: &Bytes) -> Bytes {
-    let end = line.strip_suffix(b"\n").unwrap_or(line);
-    let end = end.strip_suffix(b"\r").unwrap_or(end);
-    line.slice(..end.len())
+    let (at, line) = log_line::split(&Bytes::from(line))?;
+    let (instance, process) = (source.instance.clone(), source.process.clone());
+    Some(LogChunk { at, instance, process, stream: LogStream::Out, line })
 }
 
 #[cfg(test)]
@@ -30,7 +18,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_loses_its_time_and_its_end_and_nothing_else() {
+    fn a_line_is_told_and_what_isnt_output_isnt() {
         let source = Source {
             namespace: "n".into(),
             pod: "p".into(),
