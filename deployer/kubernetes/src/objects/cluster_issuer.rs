@@ -64,6 +64,8 @@ pub struct Http01 {
 pub struct SolverIngress {
     /// Its class.
     pub ingress_class_name: String,
+    /// The kind of the solver's Service. cert-manager's default takes a port of the nodes, which environments may not.
+    pub service_type: String,
 }
 
 /// What became of it.
@@ -76,7 +78,12 @@ pub struct ClusterIssuerStatus {
 
 /// Makes the issuer.
 pub fn cluster_issuer(labels: &Labels, name: &str, acme: &Acme, ingress_class: &str) -> ClusterIssuer {
-    let solver = Http01 { ingress: SolverIngress { ingress_class_name: ingress_class.to_owned() } };
+    let solver = Http01 {
+        ingress: SolverIngress {
+            ingress_class_name: ingress_class.to_owned(),
+            service_type: "ClusterIP".to_owned(),
+        },
+    };
     let spec = AcmeSpec {
         server: acme.server.clone(),
         email: acme.email.clone(),
