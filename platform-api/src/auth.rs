@@ -10,5 +10,5 @@ pub mod secret;
 
 pub use known::KnownTokens;
 pub use password::Passwords;
-pub use peer::Peer;
+pub use peer::{Forwarders, Peer};
 pub use principal::{Principal, Via};

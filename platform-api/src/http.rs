@@ -24,6 +24,7 @@ pub mod origin;
 mod paging;
 pub mod problem;
 pub mod projects;
+mod registry_token;
 pub mod releases;
 mod request_id;
 pub mod scale;
@@ -108,6 +109,7 @@ fn finish(platform: &Shared, pages: Router, more: Router<Shared>) -> Router {
     let (api, document) = api(platform).split_for_parts();
     api.merge(openapi::routes(&document))
         .merge(health::routes())
+        .merge(registry_token::routes())
         .merge(more)
         .with_state(platform.clone())
         .merge(pages.layer(RequestBodyLimitLayer::new(BODY_LIMIT)))

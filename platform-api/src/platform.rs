@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use panda_deployer::runtime::Runtime;
+use panda_registry_token::RegistryKey;
 use panda_store::{BlobDir, Store};
-use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::app::domains::DnsLookup;
 use crate::auth::attempts::Attempts;
-use crate::auth::{KnownTokens, Passwords};
+use crate::auth::{Forwarders, KnownTokens, Passwords};
 use crate::error::Result;
 use crate::http::metrics::Metrics;
 
@@ -33,8 +33,8 @@ pub struct PlatformSettings {
     pub local_ca: Option<String>,
     /// The addresses that people point their domains at.
     pub addresses: Vec<IpAddr>,
-    /// What the edge sends as `x-panda-edge` to prove that its `X-Forwarded-For` may be believed.
-    pub edge_secret: Option<SecretString>,
+    /// Whose `X-Forwarded-For` may be believed.
+    pub forwarders: Forwarders,
     /// The registry of the platform's own builds, as the runtime pulls from it: no image may be named there, or one team
     /// could run another's.
     pub own_registry: String,
@@ -84,6 +84,8 @@ pub struct PlatformParts {
     pub runtime: Arc<dyn Runtime>,
     /// What the operator set.
     pub settings: PlatformSettings,
+    /// Signs tokens for the platform's own registry; `None` where there is none.
+    pub registry_key: Option<RegistryKey>,
     /// Looks at the records of domains.
     pub dns: DnsLookup,
     /// Ends streams when the server stops.
@@ -102,6 +104,8 @@ pub struct Platform {
     pub runtime: Arc<dyn Runtime>,
     /// What the operator set.
     pub settings: PlatformSettings,
+    /// Signs tokens for the platform's own registry; `None` where there is none.
+    pub registry_key: Option<RegistryKey>,
     /// Looks at the records of domains.
     pub dns: DnsLookup,
     /// Counts and times requests.
@@ -127,6 +131,7 @@ impl Platform {
             build_logs: parts.build_logs,
             runtime: parts.runtime,
             settings: parts.settings,
+            registry_key: parts.registry_key,
             dns: parts.dns,
             metrics: Metrics::install(),
             shutdown: parts.shutdown,

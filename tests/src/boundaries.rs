@@ -29,7 +29,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     // Plans of builds and the runtime's logs, exec and doctor are asked by use-cases: pure parts and the seam.
     (
         "panda-platform-api",
-        &["panda-api-types", "panda-builder", "panda-deployer", "panda-domain", "panda-jobs", "panda-store"],
+        &[
+            "panda-api-types",
+            "panda-builder",
+            "panda-deployer",
+            "panda-domain",
+            "panda-jobs",
+            "panda-registry-token",
+            "panda-store",
+        ],
     ),
     ("panda-dashboard", &["panda-api-types", "panda-domain", "panda-platform-api"]),
     ("panda-cli", &["panda-api-types", "panda-domain", "panda-source-walk"]),
@@ -44,6 +52,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "panda-domain",
             "panda-edge",
             "panda-jobs",
+            "panda-kubernetes",
             "panda-platform-api",
             "panda-registry-token",
             "panda-store",
@@ -51,7 +60,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "panda-test-support",
-        &["panda-dashboard", "panda-deployer", "panda-domain", "panda-platform-api", "panda-store"],
+        &[
+            "panda-dashboard",
+            "panda-deployer",
+            "panda-domain",
+            "panda-platform-api",
+            "panda-registry-token",
+            "panda-store",
+        ],
     ),
     (
         "panda-bench",

@@ -4,6 +4,7 @@
 //! The registry (CNCF distribution, `auth: token`) checks a token by itself: there is no token endpoint that anybody could
 //! reach, and nothing to ask when the server is away. Whoever has [`RegistryKey`] makes the token that the next call needs.
 
+mod exchange;
 mod key;
 mod token;
 

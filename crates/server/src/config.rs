@@ -1,13 +1,16 @@
 //! The operator's settings: defaults < `/etc/panda/server.toml` < `PANDA_SECTION__KEY` < flags. Every mistake is named.
 
 mod check;
+mod kubernetes;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use check::check;
+pub(crate) use kubernetes::Kubernetes;
 
 /// Where the file lies unless `--config` says otherwise.
 pub(crate) const DEFAULT_FILE: &str = "/etc/panda/server.toml";
@@ -28,6 +31,8 @@ pub(crate) struct Config {
     pub database: Database,
     /// What runs containers.
     pub runtime: Runtime,
+    /// The cluster, where that runs them.
+    pub kubernetes: Kubernetes,
     /// The ingress.
     pub edge: Edge,
     /// Where images lie.
@@ -48,8 +53,10 @@ pub(crate) struct Config {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Listen {
-    /// TCP, loopback only: the edge brings requests from outside.
+    /// TCP. On a Docker host loopback only: the edge brings requests from outside. In a cluster its ingress does.
     pub api: SocketAddr,
+    /// Where a cluster's ingress controllers have their addresses: their word on who sends a request is believed.
+    pub proxies: Vec<IpNet>,
     /// Unix socket for the operator: metrics, backup of a running server. Empty: below the data folder.
     pub operator_socket: PathBuf,
 }
@@ -70,12 +77,32 @@ pub(crate) struct Database {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Runtime {
-    /// `docker`.
-    pub kind: String,
+    /// Which one; an installation keeps what it began with.
+    pub kind: RuntimeKind,
     /// The engine's socket.
     pub docker_socket: PathBuf,
     /// Private range that environments get their networks from.
     pub subnets: String,
+}
+
+/// Which runtime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RuntimeKind {
+    /// One host with a Docker engine.
+    Docker,
+    /// A cluster.
+    Kubernetes,
+}
+
+impl RuntimeKind {
+    /// Returns its word in the file.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Kubernetes => "kubernetes",
+        }
+    }
 }
 
 /// The ingress.
@@ -98,8 +125,15 @@ pub(crate) struct Registry {
     pub push_url: String,
     /// Host (and port) that the runtime pulls from.
     pub pull_url: String,
+    /// How the server itself reaches the platform's own registry in a cluster, such as `http://panda-registry:5000`. Empty there:
+    /// the registry is somebody else's. On a Docker host it follows from `pull_url`.
+    pub own_url: String,
+    /// The key that signs tokens for the platform's own registry. Empty: below the data folder.
+    pub key_file: PathBuf,
     /// Whether the push host speaks plain HTTP.
     pub insecure: bool,
+    /// Registries that a cluster's nodes ask in place of others, as `docker.io=host:port`, so that the server asks there too.
+    pub mirrors: Vec<String>,
     /// Registries on private addresses that images may be deployed from, as `host:port`; all others there are refused.
     pub allow_hosts: Vec<String>,
 }
@@ -110,6 +144,12 @@ pub(crate) struct Registry {
 pub(crate) struct Builder {
     /// BuildKit's address. Empty: the socket below the data folder.
     pub address: String,
+    /// The authority that the certificate of a builder at a TCP address is checked by. Such a one needs all three files.
+    pub ca_file: PathBuf,
+    /// The certificate that we show it.
+    pub cert_file: PathBuf,
+    /// Its key.
+    pub key_file: PathBuf,
     /// Builds at the same time.
     pub concurrency: usize,
     /// The builder's memory limit, MiB, for what people are told.
@@ -174,6 +214,7 @@ impl Default for Config {
             listen: Listen::default(),
             database: Database::default(),
             runtime: Runtime::default(),
+            kubernetes: Kubernetes::default(),
             edge: Edge::default(),
             registry: Registry::default(),
             builder: Builder::default(),
@@ -187,7 +228,11 @@ impl Default for Config {
 
 impl Default for Listen {
     fn default() -> Self {
-        Self { api: SocketAddr::from(([127, 0, 0, 1], 7080)), operator_socket: PathBuf::new() }
+        Self {
+            api: SocketAddr::from(([127, 0, 0, 1], 7080)),
+            proxies: Vec::new(),
+            operator_socket: PathBuf::new(),
+        }
     }
 }
 
@@ -200,7 +245,7 @@ impl Default for Database {
 impl Default for Runtime {
     fn default() -> Self {
         Self {
-            kind: "docker".to_owned(),
+            kind: RuntimeKind::Docker,
             docker_socket: PathBuf::from("/var/run/docker.sock"),
             subnets: "10.213.0.0/16".to_owned(),
         }
@@ -218,7 +263,10 @@ impl Default for Registry {
         Self {
             push_url: "registry:5000".to_owned(),
             pull_url: "127.0.0.1:7050".to_owned(),
+            own_url: String::new(),
+            key_file: PathBuf::new(),
             insecure: true,
+            mirrors: Vec::new(),
             allow_hosts: Vec::new(),
         }
     }
@@ -226,7 +274,14 @@ impl Default for Registry {
 
 impl Default for Builder {
     fn default() -> Self {
-        Self { address: String::new(), concurrency: 2, memory_mib: 2048 }
+        Self {
+            address: String::new(),
+            ca_file: PathBuf::new(),
+            cert_file: PathBuf::new(),
+            key_file: PathBuf::new(),
+            concurrency: 2,
+            memory_mib: 2048,
+        }
     }
 }
 
@@ -285,7 +340,11 @@ impl Config {
                 environment
                     .list_separator(" ")
                     .with_list_parse_key("keys.command")
-                    .with_list_parse_key("registry.allow_hosts"),
+                    .with_list_parse_key("registry.allow_hosts")
+                    .with_list_parse_key("registry.mirrors")
+                    .with_list_parse_key("listen.proxies")
+                    .with_list_parse_key("kubernetes.closed_ranges")
+                    .with_list_parse_key("kubernetes.open_ranges"),
             )
             .build()?
             .try_deserialize()?;
@@ -310,6 +369,7 @@ impl Config {
         fill(&mut self.listen.operator_socket, "run/operator.sock");
         fill(&mut self.edge.control, "edge/control.sock");
         fill(&mut self.keys.file, "keys/master.key");
+        fill(&mut self.registry.key_file, "keys/registry.key");
         if self.database.url.is_empty() {
             self.database.url = format!("sqlite://{}", data.join("db/panda.db").display());
         }
@@ -321,9 +381,13 @@ impl Config {
         }
     }
 
-    /// Returns where the key lies that signs tokens for the registry.
-    pub(crate) fn registry_key(&self) -> PathBuf {
-        self.data_dir.join("keys/registry.key")
+    /// Returns the base URL by which this process reaches the registry.
+    pub(crate) fn registry_url(&self) -> String {
+        if !self.registry.own_url.is_empty() {
+            return self.registry.own_url.trim_end_matches('/').to_owned();
+        }
+        let scheme = if self.registry.insecure { "http" } else { "https" };
+        format!("{scheme}://{}", self.registry.pull_url)
     }
 
     /// Returns the settings as people may read them: a password in the database's URL is a hole.

@@ -61,7 +61,7 @@ impl Layout<'_> {
         let platform = self.files();
         make_private(&platform.join("buildkitd"))?;
         make_private(&platform.join("registry"))?;
-        let key = RegistryKey::load_or_create(&self.config.registry_key(), Clock::system())?;
+        let key = RegistryKey::load_or_create(&self.config.registry.key_file, Clock::system())?;
         for (path, text) in [
             (REGISTRY_LOGIN, REGISTRY_YML),
             (REGISTRY_OPEN, open(REGISTRY_YML)),
@@ -373,7 +373,7 @@ mod tests {
         assert_eq!(first, prepared(), "nothing changed");
         assert!(first.mounts.iter().all(|mount| !mount.contains("/keys")), "{:?}", first.mounts);
         assert!(first.env.is_empty());
-        std::fs::remove_file(config.registry_key()).unwrap();
+        std::fs::remove_file(config.registry.key_file).unwrap();
         assert_ne!(first.files, prepared().files);
         assert_ne!(layout.registry(Access::Everybody).unwrap().mounts, first.mounts);
     }

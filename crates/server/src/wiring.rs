@@ -1,12 +1,15 @@
 //! Puts the parts together: the one place that names the concrete runtime, builder and store.
 
+mod runtime;
+
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use panda_builder::build::Builder;
-use panda_builder::buildkit::BuildkitConfig;
+use panda_builder::buildkit::{BuildkitConfig, BuildkitTls};
 use panda_builder::job::{BuildJob, BuildPlaces};
 use panda_builder::registry::{Registry, RegistryLogin};
 use panda_deployer::certificates::{CertificateSettings, Certificates};
@@ -19,22 +22,19 @@ use panda_deployer::routes::RoutePublisher;
 use panda_deployer::runtime::Runtime;
 use panda_deployer::settings::DeploySettings;
 use panda_deployer::tasks::TaskRuns;
-use panda_docker::{DockerConfig, DockerRuntime};
 use panda_domain::clock::Clock;
 use panda_domain::deployment::PhaseDeadlines;
 use panda_edge::local_ca::LocalCa;
 use panda_jobs::{Notices, Reconciler, Reconcilers, Runner};
 use panda_platform_api::app::domains::DnsLookup;
+use panda_platform_api::auth::Forwarders;
 use panda_platform_api::{Platform, PlatformParts, PlatformSettings};
 use panda_registry_token::RegistryKey;
 use panda_store::{BlobDir, Store};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{Config, RuntimeKind};
 use crate::platform_containers::registry_address;
-
-/// The setting that names this installation in the labels of its containers.
-const INSTALLATION: &str = "installation";
 
 /// Everything that runs.
 pub(crate) struct Wired {
@@ -62,7 +62,7 @@ pub(crate) async fn wire(
     shutdown: &CancellationToken,
 ) -> anyhow::Result<Wired> {
     let owner = Runner::unique_owner();
-    let runtime = connect_runtime(config, &store, clock).await?;
+    let runtime = runtime::connect(config, &store, clock).await?;
     let blobs = BlobDir::open(config.data_dir.join("blobs")).await.context("open the folder of uploads")?;
     let local_ca = load_local_ca(config, clock)?;
     let local_ca_pem = local_ca.certificate_pem().to_owned();
@@ -104,7 +104,7 @@ pub(crate) async fn wire(
     let places = places(config);
     let build_logs = places.logs.clone();
     let builds =
-        BuildJob::new(store.clone(), blobs.clone(), builder(config)?, registry(config, registry_key), places);
+        BuildJob::new(store.clone(), blobs.clone(), builder(config)?, registry(config, registry_key.clone()), places);
     let runner = Runner::new(store.clone(), owner.clone())
         .handle("build", config.builder.concurrency, Arc::new(builds))
         .handle("resolve_image", 4, Arc::new(ResolveImage::new(store.clone(), runtime.clone())))
@@ -116,36 +116,11 @@ pub(crate) async fn wire(
         build_logs,
         runtime: runtime.clone(),
         settings: platform_settings(config, local_ca_pem)?,
+        registry_key,
         dns: DnsLookup::system().context("read the resolver's settings")?,
         shutdown: shutdown.clone(),
     });
     Ok(Wired { platform, runner, reconcilers, activator, runtime, rollouts, hints })
-}
-
-async fn connect_runtime(config: &Config, store: &Store, clock: &Clock) -> anyhow::Result<Arc<dyn Runtime>> {
-    let docker = DockerConfig {
-        socket: config.runtime.docker_socket.clone(),
-        subnet_pool: config.runtime.subnets.clone(),
-        edge_socket: Some(config.edge.control.clone()),
-        ids: store.ids().clone(),
-        clock: clock.clone(),
-        ..DockerConfig::new(installation(store).await?, config.data_dir.join("runtime"))
-    };
-    let runtime = DockerRuntime::connect(docker).await.context("connect to the Docker engine")?;
-    Ok(Arc::new(runtime))
-}
-
-/// The installation's name, made at the first start and kept with the state.
-async fn installation(store: &Store) -> anyhow::Result<String> {
-    let mut tx = store.begin().await?;
-    if let Some(name) = tx.setting(INSTALLATION).await? {
-        return Ok(name);
-    }
-    let id: panda_domain::ids::JobId = store.ids().next();
-    let name = id.as_str().trim_start_matches("job_").to_owned();
-    tx.set_setting(INSTALLATION, &name).await?;
-    tx.commit().await?;
-    Ok(name)
 }
 
 fn load_local_ca(config: &Config, clock: &Clock) -> anyhow::Result<LocalCa> {
@@ -157,22 +132,43 @@ fn load_local_ca(config: &Config, clock: &Clock) -> anyhow::Result<LocalCa> {
 }
 
 fn builder(config: &Config) -> anyhow::Result<Builder> {
-    let buildkit = BuildkitConfig { address: config.builder.address.clone(), tls: None };
-    Builder::new(&buildkit, Some(config.builder.memory_mib << 20)).context("prepare the builder")
+    Builder::new(&buildkit(config)?, Some(config.builder.memory_mib << 20)).context("prepare the builder")
+}
+
+/// Returns where BuildKit is and how it knows us.
+pub(crate) fn buildkit(config: &Config) -> anyhow::Result<BuildkitConfig> {
+    let (builder, address) = (&config.builder, config.builder.address.clone());
+    if builder.cert_file.as_os_str().is_empty() {
+        return Ok(BuildkitConfig { address, tls: None });
+    }
+    let read = |path: &Path| std::fs::read(path).with_context(|| format!("read `{}`", path.display()));
+    let host = address.trim_start_matches("tcp://");
+    let tls = BuildkitTls {
+        authority: read(&builder.ca_file)?,
+        certificate: read(&builder.cert_file)?,
+        key: read(&builder.key_file)?,
+        server_name: host.rsplit_once(':').map_or(host, |(host, _)| host).to_owned(),
+    };
+    Ok(BuildkitConfig { address, tls: Some(tls) })
 }
 
 /// Opens the key of our own registry; one that is somebody else's isn't shown our tokens.
 fn registry_key(config: &Config, clock: &Clock) -> anyhow::Result<Option<RegistryKey>> {
-    if registry_address(config).is_err() {
+    let ours = match config.runtime.kind {
+        RuntimeKind::Docker => registry_address(config).is_ok(),
+        RuntimeKind::Kubernetes => !config.registry.own_url.is_empty(),
+    };
+    if !ours {
         return Ok(None);
     }
-    let key = RegistryKey::load_or_create(&config.registry_key(), clock.clone());
+    let key = RegistryKey::load_or_create(&config.registry.key_file, clock.clone());
     Ok(Some(key.context("open the key of the registry")?))
 }
 
 fn registry(config: &Config, key: Option<RegistryKey>) -> Registry {
-    // The host of pulls is loopback by default, where this process reaches it too; the push host is the builder's own view.
-    let check_url = config.registry.insecure.then(|| format!("http://{}", config.registry.pull_url));
+    // The push host is the builder's own view. The host of pulls is loopback on a Docker host, where this process reaches it too.
+    let reachable = config.registry.insecure || !config.registry.own_url.is_empty();
+    let check_url = reachable.then(|| config.registry_url());
     Registry {
         host: config.registry.push_url.clone(),
         insecure: config.registry.insecure,
@@ -188,7 +184,6 @@ fn places(config: &Config) -> BuildPlaces {
 fn garbage_settings(config: &Config, key: Option<RegistryKey>) -> GarbageSettings {
     let (garbage, places) = (&config.garbage, places(config));
     let seconds = |s: u32| Duration::from_secs(u64::from(s));
-    let scheme = if config.registry.insecure { "http" } else { "https" };
     GarbageSettings {
         keep_releases: garbage.keep_releases,
         keep: Duration::from_hours(24 * u64::from(garbage.keep_days)),
@@ -197,7 +192,7 @@ fn garbage_settings(config: &Config, key: Option<RegistryKey>) -> GarbageSetting
         platform_host: config.platform_host(),
         build_logs: places.logs,
         work: places.work,
-        registry_url: format!("{scheme}://{}", config.registry.pull_url),
+        registry_url: config.registry_url(),
         registry_key: key,
     }
 }
@@ -231,7 +226,7 @@ fn platform_settings(config: &Config, local_ca: String) -> anyhow::Result<Platfo
         apps_port: (config.edge.https_port != 443).then_some(config.edge.https_port),
         local_ca: Some(local_ca),
         addresses: own_addresses(),
-        edge_secret: None,
+        forwarders: Forwarders { edge_secret: None, proxies: config.listen.proxies.clone() },
         own_registry: config.registry.pull_url.clone(),
         allowed_image_hosts: config.registry.allow_hosts.clone(),
         request_deadline: Duration::from_secs(30),

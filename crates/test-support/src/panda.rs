@@ -20,8 +20,10 @@ use panda_domain::source::Source;
 use panda_domain::team::{Role, Scope};
 use panda_platform_api::app::claim;
 use panda_platform_api::app::domains::DnsLookup;
+use panda_platform_api::auth::Forwarders;
 use panda_platform_api::auth::secret::{HandedOut, TOKEN_PREFIX};
 use panda_platform_api::{Platform, PlatformParts, PlatformSettings, http};
+use panda_registry_token::RegistryKey;
 use panda_store::testing::TestStore;
 use panda_store::{Backend, BlobDir, NewRelease, NewToken, NewUser};
 use secrecy::SecretString;
@@ -71,12 +73,15 @@ impl TestPanda {
         let clock = store.clock.clone();
         let runtime = FakeRuntime::new(clock.clone(), store.store.ids().clone());
         let dns = TestDns::start().await;
+        let registry_key = RegistryKey::load_or_create(&store.folder().join("registry.key"), clock.clone());
+        let registry_key = registry_key.expect("a key can be made");
         let platform = Platform::new(PlatformParts {
             store: store.store.clone(),
             blobs: BlobDir::open(store.folder().join("blobs")).await.expect("make a folder for blobs"),
             build_logs: store.folder().join("build-logs"),
             runtime: Arc::new(runtime.clone()),
             settings: settings(),
+            registry_key: Some(registry_key),
             dns: DnsLookup::at(dns.address()).expect("a lookup at one address needs nothing else"),
             shutdown: CancellationToken::new(),
         });
@@ -220,7 +225,10 @@ fn settings() -> PlatformSettings {
         apps_port: None,
         local_ca: None,
         addresses: vec!["203.0.113.1".parse().expect("an address")],
-        edge_secret: Some(SecretString::from(EDGE_SECRET)),
+        forwarders: Forwarders {
+            edge_secret: Some(SecretString::from(EDGE_SECRET)),
+            ..Forwarders::default()
+        },
         own_registry: "127.0.0.1:7050".to_owned(),
         allowed_image_hosts: Vec::new(),
         request_deadline: Duration::from_secs(30),

@@ -6,12 +6,33 @@ use std::net::{IpAddr, SocketAddr};
 use axum::extract::ConnectInfo;
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap};
+use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::secret;
 
 /// The header by which the edge proves that it is ours.
 pub const EDGE_HEADER: &str = "x-panda-edge";
+
+/// Who may say whom a request comes from.
+#[derive(Debug, Clone, Default)]
+pub struct Forwarders {
+    /// What the edge on this machine sends as `x-panda-edge`; without one it is known by its place.
+    pub edge_secret: Option<SecretString>,
+    /// Where the ingress controllers of a cluster have their addresses.
+    pub proxies: Vec<IpNet>,
+}
+
+impl Forwarders {
+    /// Tells whether the `X-Forwarded-For` of a connection from there may be believed.
+    fn believes(&self, connection: Option<IpAddr>, headers: &HeaderMap) -> bool {
+        let Some(ip) = connection else { return proves_edge(headers, self.edge_secret.as_ref()) };
+        if self.proxies.iter().any(|range| range.contains(&ip)) {
+            return headers.contains_key("x-forwarded-for");
+        }
+        ip.is_loopback() && proves_edge(headers, self.edge_secret.as_ref())
+    }
+}
 
 /// The other end of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -22,10 +43,9 @@ pub struct Peer {
 
 impl Peer {
     /// Finds the peer: the connection's address, or the last hop that our own edge names.
-    pub fn of(headers: &HeaderMap, extensions: &Extensions, edge_secret: Option<&SecretString>) -> Self {
+    pub fn of(headers: &HeaderMap, extensions: &Extensions, forwarders: &Forwarders) -> Self {
         let connection = extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_canonical());
-        let near = connection.is_none_or(|ip| ip.is_loopback());
-        if !(near && proves_edge(headers, edge_secret)) {
+        if !forwarders.believes(connection, headers) {
             return Self { ip: connection, through_edge: false };
         }
         let last_hop = headers
@@ -39,8 +59,8 @@ impl Peer {
     }
 
     /// Finds the peer of a request that is being taken apart.
-    pub fn of_parts(parts: &Parts, edge_secret: Option<&SecretString>) -> Self {
-        Self::of(&parts.headers, &parts.extensions, edge_secret)
+    pub fn of_parts(parts: &Parts, forwarders: &Forwarders) -> Self {
+        Self::of(&parts.headers, &parts.extensions, forwarders)
     }
 
     /// Returns the address; `None` for the unix socket.
@@ -105,7 +125,8 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, value.parse().unwrap());
         }
-        Peer::of(&map, &extensions, Some(&SecretString::from("s3cret")))
+        let secret = Some(SecretString::from("s3cret"));
+        Peer::of(&map, &extensions, &Forwarders { edge_secret: secret, ..Forwarders::default() })
     }
 
     #[test]
@@ -127,9 +148,23 @@ mod tests {
         let from = |address: &str| {
             let mut extensions = Extensions::new();
             extensions.insert(ConnectInfo(address.parse::<SocketAddr>().unwrap()));
-            Peer::of(&map, &extensions, None).rate_key()
+            Peer::of(&map, &extensions, &Forwarders::default()).rate_key()
         };
         assert_eq!(from("127.0.0.1:1"), "1.1.1.1");
         assert_eq!(from("203.0.113.9:1"), "203.0.113.9");
+    }
+
+    #[test]
+    fn the_ingress_of_a_cluster_is_believed_by_its_range_and_for_its_own_hop_alone() {
+        let mut map = HeaderMap::new();
+        map.append("x-forwarded-for", "6.6.6.6, 1.1.1.1".parse().unwrap());
+        let forwarders = Forwarders { proxies: vec!["10.1.0.0/16".parse().unwrap()], ..Forwarders::default() };
+        let from = |address: &str| {
+            let mut extensions = Extensions::new();
+            extensions.insert(ConnectInfo(address.parse::<SocketAddr>().unwrap()));
+            Peer::of(&map, &extensions, &forwarders).rate_key()
+        };
+        assert_eq!(from("10.1.2.3:1"), "1.1.1.1");
+        assert_eq!(from("10.2.2.3:1"), "10.2.2.3");
     }
 }

@@ -20,7 +20,7 @@ use super::{Shared, headers, problem};
 use crate::auth::Peer;
 
 pub(super) async fn request(State(platform): State<Shared>, mut request: Request, next: Next) -> Response {
-    let peer = Peer::of(request.headers(), request.extensions(), platform.settings.edge_secret.as_ref());
+    let peer = Peer::of(request.headers(), request.extensions(), &platform.settings.forwarders);
     let id = RequestId::of(request.headers(), &peer, platform.store.ids());
     request.extensions_mut().insert(id.clone());
     request.extensions_mut().insert(peer);

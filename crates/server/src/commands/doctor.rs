@@ -111,7 +111,7 @@ pub(super) async fn answers(config: &Config, component: Component) -> Result<Str
     match component {
         Component::Registry => {
             let address = registry_address(config)?;
-            let answer = match RegistryKey::load(&config.registry_key(), Clock::system())? {
+            let answer = match RegistryKey::load(&config.registry.key_file, Clock::system())? {
                 Some(key) => http::get_as(&key.greeting_token(), address, "/v2/", LIMIT).await?,
                 None => http::get(address, "/v2/", LIMIT).await?,
             };

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::Config;
+use super::{Config, RuntimeKind};
 
 /// Between an upload's begin and its deploy an hour may pass on a slow line.
 const LEAST_UPLOAD_GRACE_S: u32 = 3600;
@@ -42,21 +42,31 @@ pub(crate) fn check(config: &Config) -> Vec<Finding> {
             "such as https://panda.example.com",
         );
     }
-    if config.runtime.kind != "docker" {
-        say(
-            "runtime.kind",
-            true,
-            format!("`{}` is no runtime of this version", config.runtime.kind),
-            "use `docker`",
-        );
-    }
     if !is_private_range(&config.runtime.subnets) {
         let text = format!("`{}` is no private range of 16 bits or more", config.runtime.subnets);
         say("runtime.subnets", true, text, "such as 10.213.0.0/16, and one that the host doesn't use");
     }
-    if !config.listen.api.ip().is_loopback() {
+    let on_docker = config.runtime.kind == RuntimeKind::Docker;
+    if on_docker && !config.listen.api.ip().is_loopback() {
         let text = format!("{} isn't loopback", config.listen.api);
         say("listen.api", true, text, "listen on 127.0.0.1: the edge brings requests from outside, over TLS");
+    }
+    let builder = &config.builder;
+    let files = [&builder.ca_file, &builder.cert_file, &builder.key_file];
+    let given = files.iter().filter(|file| !file.as_os_str().is_empty()).count();
+    let exposed = builder.address.starts_with("tcp://") && given == 0;
+    if exposed || (given > 0 && given < files.len()) {
+        let text = "a builder at a TCP address serves everybody who reaches it, every build step included";
+        let fix = "set `builder.ca_file`, `builder.cert_file` and `builder.key_file`, all three";
+        say("builder.cert_file", true, text.to_owned(), fix);
+    }
+    for mirror in config.registry.mirrors.iter().filter(|mirror| !mirror.contains('=')) {
+        let text = format!("`{mirror}` names no registry that it stands for");
+        say("registry.mirrors", true, text, "such as docker.io=mirror.example.com");
+    }
+    if !on_docker && config.registry.pull_url.starts_with("127.") {
+        let text = format!("nodes of a cluster can't pull from `{}`", config.registry.pull_url);
+        say("registry.pull_url", true, text, "name the host by which nodes reach the registry");
     }
     let url = &config.database.url;
     if !url.starts_with("sqlite://") && !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
