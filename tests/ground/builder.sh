@@ -2,6 +2,7 @@
 # builder.sh up NAME | down NAME | env NAME: a registry and a buildkitd of NAME's own, as the platform runs them.
 # They are made with the options that deploy/images/buildkitd/README.md fixes, so that tests meet the real arrangement:
 # builds push to registry:5000 inside the network panda-NAME-build, the engine pulls from a loopback port.
+# PANDA_BUILDER_REALM: the URL where the registry sends clients without a token; nowhere, unless a cluster's nodes pull from it.
 # PANDA_BUILDER_BESIDE=OTHER: only a buildkitd, in OTHER's network and with its registry. PANDA_BUILDER_ARGUMENTS: buildkitd's own.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -49,10 +50,12 @@ make_key() {
 }
 
 start_registry() {
+  local realm=()
   make_key
   docker rm -f "$registry" >/dev/null 2>&1 || true
   # The files are copied in: a bind mount would need the engine to see this folder, and /etc of the image differs by version.
-  docker create --name "$registry" --label "panda.test=$name" --network "$network" --network-alias registry \
+  [ -z "${PANDA_BUILDER_REALM:-}" ] || realm=(-e "REGISTRY_AUTH_TOKEN_REALM=$PANDA_BUILDER_REALM")
+  docker create --name "$registry" "${realm[@]}" --label "panda.test=$name" --network "$network" --network-alias registry \
     -p "127.0.0.1:${PANDA_BUILDER_PORT:-0}:5000" -v "$registry:/var/lib/registry" --restart unless-stopped \
     --cap-drop ALL --security-opt no-new-privileges --memory 512m --pids-limit 256 \
     registry:2 /etc/panda/config.yml >/dev/null || die "the engine can't create $registry" "docker pull registry:2"

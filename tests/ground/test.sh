@@ -23,9 +23,15 @@ ground() {
   "$root/tests/images/build.sh"
   "$root/tests/images/binaries.sh"
   sweep
-  "$here/builder.sh" up "$run"
-  "$here/postgres.sh" up "$dir/postgres"
   if [ -n "${PANDA_TEST_CLUSTER:-}" ]; then "$cluster" up "$run"; fi
+  PANDA_BUILDER_REALM=$(realm) "$here/builder.sh" up "$run"
+  "$here/postgres.sh" up "$dir/postgres"
+}
+
+# Where the nodes of the run's cluster get tokens for the run's registry: the stories' servers answer there (tests/src/cluster.rs).
+realm() {
+  [ -z "${PANDA_TEST_CLUSTER:-}" ] ||
+    "$cluster" env "$run" | sed -n 's|^PANDA_TEST_CLUSTER_HOST=\(.*\)|http://\1:7070/registry/token|p'
 }
 
 environment() {

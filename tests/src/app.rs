@@ -18,6 +18,8 @@ use crate::source::{Source, frames};
 
 /// How long any deployment of a test may take: the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_mins(4);
+/// How long a cluster's ingress may take to follow a change: the one of tests/cluster looks every 2 s.
+const INGRESS: Duration = Duration::from_secs(20);
 /// Requests a second of the prober.
 pub const RATE: u32 = 50;
 
@@ -105,7 +107,38 @@ impl<'a> App<'a> {
 
     /// Deploys; anything but live is an error.
     pub async fn deploy_live(&self, request: &DeployRequest) -> anyhow::Result<Deployment> {
-        live(self.deploy(request).await?)
+        let deployment = live(self.deploy(request).await?)?;
+        self.until_served().await?;
+        Ok(deployment)
+    }
+
+    /// Waits until a cluster's ingress, which takes changes a moment later, knows the host and its certificate.
+    async fn until_served(&self) -> anyhow::Result<()> {
+        if self.panda.cluster.is_none() {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        loop {
+            match self.fetch("/").await {
+                Ok((status, _)) if status != 404 => return Ok(()),
+                other if begun.elapsed() > INGRESS => bail!("the ingress doesn't serve it: {other:?}"),
+                _ => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+    }
+
+    /// Waits until a page is so: at once on Docker, on a cluster as soon as its ingress has followed.
+    pub async fn answers(&self, path: &str, wanted: &str) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        loop {
+            let found = self.fetch(path).await?;
+            if found == (200, wanted.to_owned()) {
+                return Ok(());
+            }
+            let may_follow = self.panda.cluster.is_some() && begun.elapsed() < INGRESS;
+            anyhow::ensure!(may_follow, "{path} answers {found:?} and not {wanted:?}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// Deploys a directory; anything but live is an error.

@@ -16,6 +16,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{COOKIE, ORIGIN, SET_COOKIE};
 
 use crate::api::{Api, answer};
+use crate::cluster::{Cluster, Realm};
 use crate::docker::Docker;
 use crate::ground::{Ground, binary};
 use crate::range::Range;
@@ -42,6 +43,8 @@ pub enum Database {
 pub struct Options {
     /// Where the state is kept.
     pub database: Database,
+    /// A cluster instead of an engine.
+    pub cluster: Option<Cluster>,
     /// Another engine's socket.
     pub docker: Option<PathBuf>,
     /// Gives the data folder a disk of 48 MiB.
@@ -57,9 +60,9 @@ pub struct Installation {
     pub ground: Ground,
     /// Its folder: data, logs, a home for the CLI.
     pub folder: PathBuf,
-    /// Where the edge listens for HTTPS.
+    /// Where the edge, or the cluster's ingress, listens for HTTPS.
     pub https: SocketAddr,
-    /// Where the edge listens for HTTP.
+    /// The same for HTTP.
     pub http: SocketAddr,
     /// The address of the API.
     pub address: String,
@@ -67,6 +70,11 @@ pub struct Installation {
     pub ca: Option<String>,
     /// The engine as the tests see it.
     pub docker: Docker,
+    /// The cluster that apps run on, if it is one.
+    pub cluster: Option<Cluster>,
+    name: String,
+    /// The platform's own address.
+    public_url: String,
     token: String,
     api: Api,
     browser: reqwest::Client,
@@ -75,6 +83,8 @@ pub struct Installation {
     settings: Mutex<Vec<(String, String)>>,
     range: Range,
     small_disk: bool,
+    /// Lets its nodes log in.
+    _realm: Option<Realm>,
 }
 
 impl Installation {
@@ -100,10 +110,17 @@ impl Installation {
         let keys = folder.join("data/keys");
         fs::DirBuilder::new().mode(0o700).create(&keys)?;
         fs::copy(&ground.registry_key, keys.join("registry.key"))?;
-        let [api, https, http] = free_addresses()?;
+        let [api, mut https, mut http] = free_addresses()?;
         let range = Range::take()?;
         let socket = options.docker.clone().unwrap_or_else(|| ground.docker.clone());
+        let public_url = format!("https://panda.localhost:{}", https.port());
         let mut settings = settings(ground, &folder, &socket, [api, https, http], &range);
+        let mut realm = None;
+        if let Some(cluster) = &options.cluster {
+            (https, http) = (cluster.https, cluster.http);
+            settings.extend(cluster_settings(ground, cluster, &name));
+            realm = Some(cluster.lead_nodes_to(api)?);
+        }
         if options.database == Database::Postgres {
             settings.push(("PANDA_DATABASE__URL".into(), make_database(&ground.postgres, &name)?));
         }
@@ -115,6 +132,9 @@ impl Installation {
             http,
             ca: None,
             docker: Docker::at(&socket),
+            cluster: options.cluster,
+            name,
+            public_url,
             token: String::new(),
             api: Api::at(&address)?,
             browser: reqwest::Client::new(),
@@ -125,6 +145,7 @@ impl Installation {
             folder,
             address,
             small_disk: options.small_disk,
+            _realm: realm,
         };
         let begun = panda.begin().await;
         if begun.is_err() {
@@ -134,7 +155,9 @@ impl Installation {
     }
 
     async fn begin(&mut self) -> anyhow::Result<()> {
-        self.start_edge().await?;
+        if self.cluster.is_none() {
+            self.start_edge().await?;
+        }
         self.start_server().await?;
         self.claim().await
     }
@@ -162,8 +185,8 @@ impl Installation {
         let cookie = cookie.split(';').next().unwrap_or_default().to_owned();
         let wish = TokenRequest { name: "tests".into(), scope: "full".into(), ttl_days: None };
         // A session's cookie counts only with the platform's own origin beside it.
-        let origin = format!("https://panda.localhost:{}", self.https.port());
-        let request = self.api.request(Method::POST, "/tokens").header(COOKIE, cookie).header(ORIGIN, origin);
+        let request = self.api.request(Method::POST, "/tokens").header(COOKIE, cookie);
+        let request = request.header(ORIGIN, &self.public_url);
         let made: TokenCreated = answer(request.json(&wish)).await?;
         self.token = made.secret;
         self.api = self.api.clone().with_token(&self.token);
@@ -309,8 +332,11 @@ impl Installation {
             .unwrap_or_default()
     }
 
-    /// Returns its containers and networks, as the engine lists them.
+    /// Returns its containers and networks, as the engine lists them; of a cluster its pods and namespaces.
     pub fn left_on_engine(&self) -> anyhow::Result<(Vec<String>, Vec<String>)> {
+        if let Some(cluster) = &self.cluster {
+            return Ok((cluster.labelled("pods", &self.name)?, cluster.labelled("namespaces", &self.name)?));
+        }
         let range = self.range.prefix();
         Ok((self.docker.containers(&range)?, self.docker.networks(&range)?))
     }
@@ -352,6 +378,9 @@ impl Drop for Installation {
         }
         *lock(&self.server) = None;
         *lock(&self.edge) = None;
+        if let Some(cluster) = &self.cluster {
+            cluster.clean(&self.name);
+        }
         self.docker.clean(&self.range.prefix());
         if self.small_disk {
             let _ = Program::new("umount").args(["-l".into(), self.folder.join("data")]).run_blocking();
@@ -393,6 +422,27 @@ fn settings(
             "info,panda_deployer=debug,panda_jobs=debug,panda_platform_api::http::frame=warn".into(),
         ),
     ]
+}
+
+/// What differs on a cluster; later settings win.
+fn cluster_settings(ground: &Ground, cluster: &Cluster, name: &str) -> Vec<(String, String)> {
+    let set = |name: &str, value: String| (format!("PANDA_{name}"), value);
+    let mut settings = vec![
+        set("RUNTIME__KIND", "kubernetes".into()),
+        set("KUBERNETES__KUBECONFIG", cluster.kubeconfig.display().to_string()),
+        set("KUBERNETES__LABELS__STORY", name.to_owned()),
+        set("KUBERNETES__TOOLS_IMAGE", "docker.io/library/python:3.13-slim".into()),
+        set("APPS_DOMAIN", format!("{name}.test")),
+        set("EDGE__HTTPS_PORT", cluster.https.port().to_string()),
+        set("EDGE__HTTP_PORT", cluster.http.port().to_string()),
+        set("REGISTRY__PULL_URL", cluster.pull.clone()),
+        set("REGISTRY__OWN_URL", format!("http://{}", ground.pull)),
+    ];
+    // Where Docker Hub can't be reached, nodes have the local registry in its place.
+    if std::env::var("PANDA_TEST_MIRRORS").is_ok_and(|mirrors| !mirrors.is_empty()) {
+        settings.push(set("REGISTRY__MIRRORS", format!("docker.io={}", ground.image_host())));
+    }
+    settings
 }
 
 /// Returns three addresses on loopback that were free a moment ago.

@@ -6,6 +6,7 @@
 pub mod api;
 pub mod app;
 pub mod boundaries;
+pub mod cluster;
 pub mod docker;
 pub mod ground;
 pub mod host;
@@ -17,8 +18,27 @@ mod story;
 
 pub use api::{Api, Refusal};
 pub use app::{App, image, tree};
+pub use cluster::Cluster;
 pub use ground::Ground;
 pub use host::DockerHost;
 pub use installation::{Database, Installation, Options};
 pub use source::Source;
-pub use story::{host_story, long, story, story_with};
+pub use story::{cluster_story, cluster_story_with, host_story, long, story, story_with};
+
+/// Tells a story, an `async fn` of this name, once on each runtime: as `NAME::on_docker` and `NAME::on_kubernetes`.
+#[macro_export]
+macro_rules! on_both_runtimes {
+    ($story:ident) => {
+        mod $story {
+            #[test]
+            fn on_docker() {
+                $crate::story(super::$story);
+            }
+
+            #[test]
+            fn on_kubernetes() {
+                $crate::cluster_story(super::$story);
+            }
+        }
+    };
+}

@@ -2,6 +2,9 @@
 
 use std::sync::{Condvar, Mutex, PoisonError};
 
+use panda_test_support::skip::skip;
+
+use crate::cluster::Cluster;
 use crate::ground::Ground;
 use crate::host::DockerHost;
 use crate::installation::{Installation, Options};
@@ -61,6 +64,24 @@ pub fn story_with(
     if let Err(error) = told {
         panic!("{error:#}");
     }
+}
+
+/// Tells the story with an installation on the run's cluster; skips where there is none.
+#[track_caller]
+pub fn cluster_story(body: impl AsyncFnOnce(&Installation) -> anyhow::Result<()>) {
+    cluster_story_with(|_| Ok(Options::default()), body);
+}
+
+/// The same with an installation that differs.
+#[track_caller]
+pub fn cluster_story_with(
+    options: impl FnOnce(&Ground) -> anyhow::Result<Options>,
+    body: impl AsyncFnOnce(&Installation) -> anyhow::Result<()>,
+) {
+    let Some(cluster) = Cluster::of_the_run() else {
+        return skip("kubernetes-runtime", "KUBECONFIG names no cluster with an ingress");
+    };
+    story_with(|ground| Ok(Options { cluster: Some(cluster), ..options(ground)? }), body);
 }
 
 /// Prepares a Docker host and tells the story with it; skips like [`story`].

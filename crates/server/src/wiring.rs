@@ -103,8 +103,13 @@ pub(crate) async fn wire(
     ];
     let places = places(config);
     let build_logs = places.logs.clone();
-    let builds =
-        BuildJob::new(store.clone(), blobs.clone(), builder(config)?, registry(config, registry_key.clone()), places);
+    let builds = BuildJob::new(
+        store.clone(),
+        blobs.clone(),
+        builder(config)?,
+        registry(config, registry_key.clone()),
+        places,
+    );
     let runner = Runner::new(store.clone(), owner.clone())
         .handle("build", config.builder.concurrency, Arc::new(builds))
         .handle("resolve_image", 4, Arc::new(ResolveImage::new(store.clone(), runtime.clone())))

@@ -158,7 +158,8 @@ mod tests {
     fn the_ingress_of_a_cluster_is_believed_by_its_range_and_for_its_own_hop_alone() {
         let mut map = HeaderMap::new();
         map.append("x-forwarded-for", "6.6.6.6, 1.1.1.1".parse().unwrap());
-        let forwarders = Forwarders { proxies: vec!["10.1.0.0/16".parse().unwrap()], ..Forwarders::default() };
+        let forwarders =
+            Forwarders { proxies: vec!["10.1.0.0/16".parse().unwrap()], ..Forwarders::default() };
         let from = |address: &str| {
             let mut extensions = Extensions::new();
             extensions.insert(ConnectInfo(address.parse::<SocketAddr>().unwrap()));

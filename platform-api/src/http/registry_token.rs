@@ -92,5 +92,7 @@ fn password(header: &HeaderValue) -> Option<String> {
 
 fn refused() -> Error {
     Error::new(ErrorCode::Unauthenticated, "this login to the registry isn't known, or its time is over")
-        .with_hint("the platform renews the logins of nodes by itself; `panda-server doctor` looks at the registry")
+        .with_hint(
+            "the platform renews the logins of nodes by itself; `panda-server doctor` looks at the registry",
+        )
 }

@@ -17,9 +17,7 @@ use panda_store::Store;
 
 use crate::config::{Config, RuntimeKind};
 
-/// The setting that names this installation in the labels of what it runs.
-const INSTALLATION: &str = "installation";
-/// The setting that says which runtime it has.
+/// The setting that says which runtime an installation has.
 const RUNTIME: &str = "runtime";
 /// The ClusterIssuer that is made for an ACME directory, unless the settings name another.
 const ISSUER: &str = "panda-acme";
@@ -27,7 +25,8 @@ const ISSUER: &str = "panda-acme";
 /// Connects to the runtime of the settings. Fails if the state is of an installation on the other one: its apps would be
 /// started a second time there, beside those that still run.
 pub(super) async fn connect(config: &Config, store: &Store, clock: &Clock) -> Result<Arc<dyn Runtime>> {
-    let installation = installation(config.runtime.kind, store).await?;
+    keep_runtime(config.runtime.kind, store).await?;
+    let installation = store.installation().await?;
     match config.runtime.kind {
         RuntimeKind::Docker => {
             let docker = docker(config, installation, store, clock);
@@ -42,27 +41,26 @@ pub(super) async fn connect(config: &Config, store: &Store, clock: &Clock) -> Re
     }
 }
 
-/// Returns the installation's name, made at the first start and kept with the state, as is its runtime.
-async fn installation(kind: RuntimeKind, store: &Store) -> Result<String> {
+/// Notes the runtime of a new installation; fails on the other one's state. Those from before there were two run on Docker,
+/// and have an owner.
+async fn keep_runtime(kind: RuntimeKind, store: &Store) -> Result<()> {
     let mut tx = store.begin().await?;
-    let (name, began_with) = (tx.setting(INSTALLATION).await?, tx.setting(RUNTIME).await?);
-    // Before there were two, it was Docker.
-    let began_with = began_with.or(name.as_ref().map(|_| RuntimeKind::Docker.as_str().to_owned()));
-    if let Some(began_with) = &began_with {
+    let began_with = match tx.setting(RUNTIME).await? {
+        None if tx.claim().await?.is_some_and(|claim| claim.used_at.is_some()) => {
+            Some(RuntimeKind::Docker.as_str().to_owned())
+        }
+        noted => noted,
+    };
+    if let Some(began_with) = began_with {
         ensure!(
             began_with == kind.as_str(),
             "`runtime.kind` is `{}`, and this state is of an installation on {began_with}; `panda move` takes projects from one to another",
             kind.as_str()
         );
     }
-    let name = name.unwrap_or_else(|| {
-        let id: panda_domain::ids::JobId = store.ids().next();
-        id.as_str().trim_start_matches("job_").to_owned()
-    });
-    tx.set_setting(INSTALLATION, &name).await?;
     tx.set_setting(RUNTIME, kind.as_str()).await?;
     tx.commit().await?;
-    Ok(name)
+    Ok(())
 }
 
 fn docker(config: &Config, installation: String, store: &Store, clock: &Clock) -> DockerConfig {
