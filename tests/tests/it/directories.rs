@@ -3,34 +3,35 @@
 use std::time::{Duration, Instant};
 
 use panda_api_types::Deployment;
-use panda_e2e::{App, Source, story, tree};
+use panda_e2e::{App, Installation, Source, on_both_runtimes, story, tree};
 
-#[test]
-fn one_changed_line_is_live_without_a_failed_request_and_the_same_source_is_no_release() {
-    story(async |panda| {
-        let source = Source::sample("hello-node")?;
-        let app = App::create(panda, "hello").await?;
-        app.deploy_source(&source).await?;
-        assert_eq!(app.fetch("/").await?, (200, "hello from v1 (v1)\n".into()));
+on_both_runtimes!(one_changed_line_is_live_without_a_failed_request_and_the_same_source_is_no_release);
 
-        let prober = app.probe()?;
-        source.change("server.js", "'v1'", "'v2'")?;
-        app.deploy_source(&source).await?;
-        prober.until_answers("hello from v2 (v2)", Duration::from_secs(10)).await?;
+async fn one_changed_line_is_live_without_a_failed_request_and_the_same_source_is_no_release(
+    panda: &Installation,
+) -> anyhow::Result<()> {
+    let source = Source::sample("hello-node")?;
+    let app = App::create(panda, "hello").await?;
+    app.deploy_source(&source).await?;
+    app.answers("/", "hello from v1 (v1)\n").await?;
 
-        let again = app.ask(&tree(&app.upload(&source).await?)).await?;
-        assert!(again.unchanged && again.deployment.is_none(), "{again:?}");
-        assert_eq!(app.releases().await?.len(), 2);
+    let prober = app.probe()?;
+    source.change("server.js", "'v1'", "'v2'")?;
+    app.deploy_source(&source).await?;
+    prober.until_answers("hello from v2 (v2)", Duration::from_secs(10)).await?;
 
-        // A source that was built before isn't built again.
-        source.change("server.js", "'v2'", "'v1'")?;
-        let back = app.deploy_source(&source).await?;
-        assert_eq!(app.releases().await?.first().map(|r| r.number), back.release);
-        let images: Vec<String> = app.releases().await?.iter().map(|release| release.image.clone()).collect();
-        assert_eq!(images.first(), images.last(), "the first source's image wasn't used again");
-        prober.stop().assert_no_failures();
-        Ok(())
-    });
+    let again = app.ask(&tree(&app.upload(&source).await?)).await?;
+    assert!(again.unchanged && again.deployment.is_none(), "{again:?}");
+    assert_eq!(app.releases().await?.len(), 2);
+
+    // A source that was built before isn't built again.
+    source.change("server.js", "'v2'", "'v1'")?;
+    let back = app.deploy_source(&source).await?;
+    assert_eq!(app.releases().await?.first().map(|r| r.number), back.release);
+    let images: Vec<String> = app.releases().await?.iter().map(|release| release.image.clone()).collect();
+    assert_eq!(images.first(), images.last(), "the first source's image wasn't used again");
+    prober.stop().assert_no_failures();
+    Ok(())
 }
 
 #[test]
@@ -145,23 +146,24 @@ fn a_build_that_eats_its_memory_is_killed_and_says_so_while_the_app_serves() {
     });
 }
 
-#[test]
-fn a_release_command_runs_before_traffic_moves_and_its_failure_moves_none() {
-    story(async |panda| {
-        let source = Source::sample("hello-node")?;
-        let app = App::create(panda, "migrates").await?;
-        source.write("panda.toml", "[deploy]\nrelease = \"node -e \\\"console.log('migrated')\\\"\"\n")?;
-        app.deploy_source(&source).await?;
+on_both_runtimes!(a_release_command_runs_before_traffic_moves_and_its_failure_moves_none);
 
-        let prober = app.probe()?;
-        source.change("server.js", "'v1'", "'v2'")?;
-        source.write("panda.toml", "[deploy]\nrelease = \"node -e \\\"process.exit(7)\\\"\"\n")?;
-        let failed = deploy_any(&app, &source).await?;
-        expect(&failed, "release_failed", "P301");
-        assert!(failed.cause.as_deref().unwrap_or_default().contains("code 7"), "{failed:?}");
-        prober.stop().assert_only("hello from v1 (v1)");
-        Ok(())
-    });
+async fn a_release_command_runs_before_traffic_moves_and_its_failure_moves_none(
+    panda: &Installation,
+) -> anyhow::Result<()> {
+    let source = Source::sample("hello-node")?;
+    let app = App::create(panda, "migrates").await?;
+    source.write("panda.toml", "[deploy]\nrelease = \"node -e \\\"console.log('migrated')\\\"\"\n")?;
+    app.deploy_source(&source).await?;
+
+    let prober = app.probe()?;
+    source.change("server.js", "'v1'", "'v2'")?;
+    source.write("panda.toml", "[deploy]\nrelease = \"node -e \\\"process.exit(7)\\\"\"\n")?;
+    let failed = deploy_any(&app, &source).await?;
+    expect(&failed, "release_failed", "P301");
+    assert!(failed.cause.as_deref().unwrap_or_default().contains("code 7"), "{failed:?}");
+    prober.stop().assert_only("hello from v1 (v1)");
+    Ok(())
 }
 
 async fn deploy_any(app: &App<'_>, source: &Source) -> anyhow::Result<Deployment> {

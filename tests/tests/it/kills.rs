@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use panda_e2e::{App, Installation, image, long, story, tree};
+use panda_e2e::{App, Installation, image, long, on_both_runtimes, story, tree};
 
 use crate::rolling::slow_source;
 
@@ -50,26 +50,27 @@ fn a_deploy_survives_a_kill_while_building() {
     story(async |panda| through(panda, "building", kill).await);
 }
 
-#[test]
-fn a_deploy_survives_a_kill_while_releasing() {
-    story(async |panda| through(panda, "releasing", kill).await);
+on_both_runtimes!(a_deploy_survives_a_kill_while_releasing);
+
+async fn a_deploy_survives_a_kill_while_releasing(panda: &Installation) -> anyhow::Result<()> {
+    through(panda, "releasing", kill).await
 }
 
-#[test]
-fn a_deploy_survives_a_kill_while_rolling() {
-    story(async |panda| through(panda, "rolling", kill).await);
+on_both_runtimes!(a_deploy_survives_a_kill_while_rolling);
+
+async fn a_deploy_survives_a_kill_while_rolling(panda: &Installation) -> anyhow::Result<()> {
+    through(panda, "rolling", kill).await
 }
 
-#[test]
-fn a_deploy_survives_a_sigterm_while_rolling() {
-    story(async |panda| {
-        through(panda, "rolling", async |panda| {
-            let status = panda.terminate_server().await?;
-            assert!(status.success(), "the server ended with {status}");
-            Ok(())
-        })
-        .await
-    });
+on_both_runtimes!(a_deploy_survives_a_sigterm_while_rolling);
+
+async fn a_deploy_survives_a_sigterm_while_rolling(panda: &Installation) -> anyhow::Result<()> {
+    through(panda, "rolling", async |panda| {
+        let status = panda.terminate_server().await?;
+        assert!(status.success(), "the server ended with {status}");
+        Ok(())
+    })
+    .await
 }
 
 #[test]
@@ -136,24 +137,25 @@ fn a_deploy_survives_kills_at_any_moment() {
     });
 }
 
-#[test]
-fn an_image_deploy_survives_a_server_that_is_killed_five_times() {
-    story(async |panda| {
-        let app = App::create(panda, "often").await?;
-        let mut first = image(panda, "v1");
-        first.overrides.replicas = Some(3);
-        app.deploy_live(&first).await?;
-        let prober = app.probe()?;
-        let id = app.begin(&image(panda, "v2")).await?;
-        for turn in 0..5 {
-            tokio::time::sleep(Duration::from_millis(150 * turn)).await;
-            panda.kill9_server();
-            panda.start_server().await?;
-        }
-        assert_eq!(app.end(&id).await?.state, "live");
-        prober.until_answers("v2", Duration::from_secs(10)).await?;
-        app.settle(3).await?;
-        prober.stop().assert_no_failures();
-        Ok(())
-    });
+on_both_runtimes!(an_image_deploy_survives_a_server_that_is_killed_five_times);
+
+async fn an_image_deploy_survives_a_server_that_is_killed_five_times(
+    panda: &Installation,
+) -> anyhow::Result<()> {
+    let app = App::create(panda, "often").await?;
+    let mut first = image(panda, "v1");
+    first.overrides.replicas = Some(3);
+    app.deploy_live(&first).await?;
+    let prober = app.probe()?;
+    let id = app.begin(&image(panda, "v2")).await?;
+    for turn in 0..5 {
+        tokio::time::sleep(Duration::from_millis(150 * turn)).await;
+        panda.kill9_server();
+        panda.start_server().await?;
+    }
+    assert_eq!(app.end(&id).await?.state, "live");
+    prober.until_answers("v2", Duration::from_secs(10)).await?;
+    app.settle(3).await?;
+    prober.stop().assert_no_failures();
+    Ok(())
 }
