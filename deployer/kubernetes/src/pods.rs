@@ -200,11 +200,20 @@ fn obstacle(pod: &Pod, complaints: &Complaints) -> Option<Reason> {
         "ErrImagePull" | "ImagePullBackOff" | "ErrImageNeverPull" | "RegistryUnavailable" => {
             // Nodes of older versions say only that they wait; why was said before.
             let told = message.contains(": ").then_some(message.clone());
-            Some(reasons::pull(&told.or_else(|| said("Failed")).unwrap_or(message)))
+            let told = told.or_else(|| said("Failed")).unwrap_or(message);
+            let early = has_login(pod) && told.contains("anonymous token");
+            // The node asked before it had heard of the secret. It asks again.
+            let early =
+                early.then(|| Reason::MayPass("its node doesn't have the registry's login yet".into()));
+            early.or_else(|| Some(reasons::pull(&told)))
         }
         "InvalidImageName" => Some(Reason::Final(format!("the image's name can't be read ({message})"))),
         "CreateContainerConfigError" if message.contains("not found") => {
             Some(Reason::MayPass(format!("something that it mounts isn't there ({message})")))
+        }
+        // A busy node that hasn't heard of a secret or a file yet asks again by itself.
+        "CreateContainerConfigError" if message.contains("failed to sync") => {
+            Some(Reason::MayPass(format!("its node doesn't have all that it mounts yet ({message})")))
         }
         "CreateContainerConfigError" => Some(Reason::Final(config_error(&message))),
         "CreateContainerError" => Some(Reason::MayPass(format!("the node can't create it yet ({message})"))),
@@ -215,6 +224,13 @@ fn obstacle(pod: &Pod, complaints: &Complaints) -> Option<Reason> {
         }
         _ => None,
     }
+}
+
+fn has_login(pod: &Pod) -> bool {
+    pod.spec
+        .as_ref()
+        .and_then(|spec| spec.image_pull_secrets.as_ref())
+        .is_some_and(|logins| !logins.is_empty())
 }
 
 fn config_error(message: &str) -> String {

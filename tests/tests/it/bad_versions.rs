@@ -112,6 +112,7 @@ async fn a_version_that_dies_twenty_seconds_after_going_live_is_rolled_back_by_i
     app.deploy_live(&image(panda, "v1")).await?;
     let prober = app.probe()?;
     let went_live = app.deploy_live(&image(panda, "dies-later")).await?;
+    prober.until_answers("dies-later", Duration::from_secs(10)).await?;
     // Requests may fail here, and only here: between its death and the return.
     let back = prober.until_answers("v1", Duration::from_mins(2)).await?;
     app.settle(1).await?;

@@ -4,20 +4,19 @@ use panda_api_types::{
     App as AppView, Deployment, DoctorCheck, EnvHistoryEntry, EnvVariable, ErrorCode, EventView, Page,
     Project, Session, Status, TaskView, Token, TokenCreated, TokenRequest, Whoami,
 };
-use panda_e2e::{App, Database, Installation, Options, Refusal, image, story_with};
+use panda_e2e::{App, Database, Installation, Options, Refusal, cluster_story_with, image, story_with};
 use serde_json::json;
 
 fn on(database: Database) {
-    story_with(
-        |_| Ok(Options { database, ..Options::default() }),
-        async |panda| {
-            account(panda).await?;
-            let app = App::create(panda, "shop").await?;
-            app_life(panda, &app).await?;
-            scoped_tokens(panda, &app).await?;
-            restart(panda, &app).await
-        },
-    );
+    story_with(|_| Ok(Options { database, ..Options::default() }), whole);
+}
+
+async fn whole(panda: &Installation) -> anyhow::Result<()> {
+    account(panda).await?;
+    let app = App::create(panda, "shop").await?;
+    app_life(panda, &app).await?;
+    scoped_tokens(panda, &app).await?;
+    restart(panda, &app).await
 }
 
 #[test]
@@ -28,6 +27,12 @@ fn the_suite_holds_on_sqlite() {
 #[test]
 fn the_suite_holds_on_postgresql() {
     on(Database::Postgres);
+}
+
+#[test]
+fn the_suite_holds_on_kubernetes_with_postgresql() {
+    let options = || Options { database: Database::Postgres, ..Options::default() };
+    cluster_story_with(|_| Ok(options()), whole);
 }
 
 /// Demands a refusal with this code.
@@ -67,7 +72,7 @@ async fn app_life(panda: &Installation, app: &App<'_>) -> anyhow::Result<()> {
     assert_eq!(shown, [("COLOUR", Some("blue"), false, true), ("KEY", None, true, true)]);
     let history: Page<EnvHistoryEntry> = panda.api().get(&app.path("/env/history")).await?;
     assert_eq!(history.items.len(), 2);
-    assert_eq!(app.fetch("/env?name=KEY").await?, (200, "swordfish".into()));
+    app.answers("/env?name=KEY", "swordfish").await?;
 
     let task: TaskView =
         panda.api().post(&app.path("/tasks"), &json!({ "command": ["/web", "--help"] })).await?;

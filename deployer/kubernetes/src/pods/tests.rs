@@ -101,6 +101,16 @@ fn what_keeps_it_from_starting_is_final_or_may_pass() {
     let root = wait("CreateContainerConfigError", "container has runAsNonRoot and image will run as root");
     assert!(root.waiting.unwrap().contains("runs as root"));
     assert!(wait("CreateContainerConfigError", "secret \"x\" not found").waiting.is_none());
+    let slow = "failed to sync secret cache: timed out waiting for the condition";
+    assert!(wait("CreateContainerConfigError", slow).waiting.is_none(), "the node asks again");
+    let anonymous =
+        "failed to authorize: failed to fetch anonymous token: unexpected status: 401 Unauthorized";
+    assert!(wait("ErrImagePull", anonymous).waiting.is_some(), "nobody gave it a login");
+    let refused = json!({ "waiting": { "reason": "ErrImagePull", "message": anonymous } });
+    let mut early = pod(&refused, &json!({}), 0, (false, BEFORE));
+    early.spec.as_mut().unwrap().image_pull_secrets =
+        serde_json::from_value(json!([{ "name": "x" }])).unwrap();
+    assert!(seen(&early).held_up.unwrap().contains("doesn't have the registry's login"));
     let mut unplaced = pod(&json!({}), &json!({}), 0, (false, BEFORE));
     let scheduled = json!([{ "type": "PodScheduled", "status": "False",
         "message": "0/1 nodes are available: 1 Insufficient memory." }]);
