@@ -5,15 +5,16 @@
 //! host whose order fails keeps what it has and is tried again later; others don't notice.
 
 mod acme;
+mod local;
+mod ordered;
+mod preflight;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
-use panda_domain::route::CertificateState;
-use panda_domain::secret::Secret;
 use panda_edge::local_ca::LocalCa;
 use panda_jobs::{Outcome, Reconciler};
 use panda_store::{CertificateRow, Store};
@@ -21,6 +22,11 @@ use panda_store::{CertificateRow, Store};
 use crate::error::DeployError;
 use crate::routes::RoutePublisher;
 use acme::Authority;
+use local::LocalAuthority;
+
+pub use local::is_local;
+pub use ordered::OrderedCertificates;
+pub use preflight::Preflight;
 
 /// A certificate is renewed this long before its end.
 const RENEW_BEFORE: Duration = Duration::from_hours(720);
@@ -46,7 +52,7 @@ pub struct CertificateSettings {
 pub struct Certificates {
     store: Store,
     publisher: Arc<RoutePublisher>,
-    local: LocalCa,
+    local: LocalAuthority,
     authority: Option<Authority>,
     platform_host: String,
 }
@@ -62,6 +68,7 @@ impl Certificates {
     ) -> Self {
         let authority =
             settings.directory.clone().map(|directory| Authority::new(store.clone(), directory, settings));
+        let local = LocalAuthority { store: store.clone(), ca: local };
         Self { store, publisher, local, authority, platform_host }
     }
 
@@ -71,7 +78,7 @@ impl Certificates {
         let mut orders = Vec::new();
         for (host, row) in self.due().await? {
             if self.authority.is_none() || is_local(&host) {
-                self.issue_locally(&host).await?;
+                self.local.issue(&host).await?;
                 changed += 1;
             } else {
                 orders.push((host, row));
@@ -110,35 +117,13 @@ impl Certificates {
         })
     }
 
-    async fn issue_locally(&self, host: &str) -> Result<(), DeployError> {
-        let now = self.store.clock().now();
-        let leaf =
-            self.local.issue(&[host.to_owned()], SystemTime::from(now)).map_err(DeployError::LocalCa)?;
-        let end = jiff::Timestamp::try_from(leaf.expires_at).expect("the end of a certificate is a time");
-        let mut tx = self.store.begin().await?;
-        tx.upsert_certificate(&CertificateRow {
-            host: host.to_owned(),
-            state: CertificateState::Local,
-            chain_pem: Some(leaf.chain_pem),
-            key: Some(Secret::new(leaf.key_pem.reveal())),
-            not_after: Some(end),
-            attempts: 0,
-            next_attempt_at: now,
-            challenge: None,
-        })
-        .await?;
-        tx.wake();
-        tx.commit().await?;
-        Ok(())
-    }
-
     /// Orders one certificate. A failure is kept with its reason and the next try; the old certificate stays.
     async fn order(&self, host: &str, row: Option<&CertificateRow>) -> Result<bool, DeployError> {
         let Some(authority) = &self.authority else { return Ok(false) };
         let now = self.store.clock().now();
         if row.is_none_or(|row| row.chain_pem.is_none()) {
             // Something has to be served until the order is through, or TLS itself would fail.
-            self.issue_locally(host).await?;
+            self.local.issue(host).await?;
         }
         let ordered = tokio::time::timeout(ORDER_DEADLINE, authority.order(host, &self.publisher)).await;
         let reason = match ordered {
@@ -165,11 +150,6 @@ impl Certificates {
 fn wait_after(attempts: u32) -> jiff::SignedDuration {
     let wait = FIRST_WAIT.saturating_mul(1 << attempts.saturating_sub(1).min(12)).min(LONGEST_WAIT);
     jiff::SignedDuration::try_from(wait).expect("a day fits")
-}
-
-/// Tells whether no public authority can vouch for a host.
-pub fn is_local(host: &str) -> bool {
-    host == "localhost" || host.ends_with(".localhost") || !host.contains('.')
 }
 
 #[async_trait]

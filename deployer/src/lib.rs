@@ -8,6 +8,7 @@ pub mod deadlines;
 pub mod desired;
 pub mod destroy;
 pub mod diagnosis;
+pub mod dns;
 pub mod error;
 pub mod garbage;
 pub mod listening;

@@ -5,6 +5,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
 use panda_domain::ids::{Id, RouteId};
+use panda_domain::route::CertificateState;
 use panda_store::{CertificateRow, RoutedRow, Store};
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
@@ -123,7 +124,19 @@ pub fn route_table(
         challenges: challenges
             .map(|(token, key_authorization)| ChallengeSpec { token, key_authorization })
             .collect(),
+        orders: certificates.iter().filter(|row| is_ordered(row)).map(|row| row.host.clone()).collect(),
     }
+}
+
+/// Tells whether the runtime may order a certificate: not while nobody has looked whether that can work, nor after a look that
+/// failed, which counts as an attempt of ours.
+fn is_ordered(row: &CertificateRow) -> bool {
+    let begun = match row.state {
+        CertificateState::Ordering | CertificateState::Issued { .. } => true,
+        CertificateState::Failed { .. } => row.attempts == 0,
+        CertificateState::Local | CertificateState::Pending => false,
+    };
+    begun && row.chain_pem.is_none()
 }
 
 fn routes_of(row: &RoutedRow) -> Vec<RouteSpec> {

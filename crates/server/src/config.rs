@@ -3,7 +3,7 @@
 mod check;
 mod kubernetes;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
@@ -25,6 +25,11 @@ pub(crate) struct Config {
     pub public_url: String,
     /// The domain that apps get their hosts in; empty chooses by the machine's address.
     pub apps_domain: String,
+    /// The addresses that people point their domains at. Empty: this machine's; in a cluster none is asked for.
+    pub apps_addresses: Vec<IpAddr>,
+    /// The DNS server that is asked about domains, as `address:port`; empty: those of the system. One outside, where the inside sees
+    /// other records than the internet.
+    pub resolver: String,
     /// Where the API listens.
     pub listen: Listen,
     /// Where the state is kept.
@@ -211,6 +216,8 @@ impl Default for Config {
             data_dir: PathBuf::from("/var/lib/panda"),
             public_url: "https://panda.localhost".to_owned(),
             apps_domain: String::new(),
+            apps_addresses: Vec::new(),
+            resolver: String::new(),
             listen: Listen::default(),
             database: Database::default(),
             runtime: Runtime::default(),
@@ -313,7 +320,8 @@ pub(crate) enum ConfigError {
 /// `PANDA_TOKEN` for one, which are no mistake here; one with a section that doesn't exist is.
 fn is_ours(variable: &str) -> bool {
     let Some(rest) = variable.strip_prefix("PANDA_") else { return false };
-    matches!(rest, "DATA_DIR" | "PUBLIC_URL" | "APPS_DOMAIN") || rest.contains("__")
+    matches!(rest, "DATA_DIR" | "PUBLIC_URL" | "APPS_DOMAIN" | "APPS_ADDRESSES" | "RESOLVER")
+        || rest.contains("__")
 }
 
 impl Config {
@@ -341,6 +349,7 @@ impl Config {
                     .list_separator(" ")
                     .with_list_parse_key("keys.command")
                     .with_list_parse_key("registry.allow_hosts")
+                    .with_list_parse_key("apps_addresses")
                     .with_list_parse_key("registry.mirrors")
                     .with_list_parse_key("listen.proxies")
                     .with_list_parse_key("kubernetes.closed_ranges")

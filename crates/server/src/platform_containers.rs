@@ -373,7 +373,7 @@ mod tests {
         assert_eq!(first, prepared(), "nothing changed");
         assert!(first.mounts.iter().all(|mount| !mount.contains("/keys")), "{:?}", first.mounts);
         assert!(first.env.is_empty());
-        std::fs::remove_file(config.registry.key_file).unwrap();
+        std::fs::remove_file(&config.registry.key_file).unwrap();
         assert_ne!(first.files, prepared().files);
         assert_ne!(layout.registry(Access::Everybody).unwrap().mounts, first.mounts);
     }

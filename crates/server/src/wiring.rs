@@ -12,7 +12,7 @@ use panda_builder::build::Builder;
 use panda_builder::buildkit::{BuildkitConfig, BuildkitTls};
 use panda_builder::job::{BuildJob, BuildPlaces};
 use panda_builder::registry::{Registry, RegistryLogin};
-use panda_deployer::certificates::{CertificateSettings, Certificates};
+use panda_deployer::certificates::{CertificateSettings, Certificates, OrderedCertificates, Preflight};
 use panda_deployer::deadlines::Deadlines;
 use panda_deployer::destroy::DestroyApp;
 use panda_deployer::garbage::{Garbage, GarbageSettings};
@@ -72,18 +72,13 @@ pub(crate) async fn wire(
     let publisher = Arc::new(RoutePublisher::new(store.clone(), runtime.clone(), settings.clone()));
     let rollouts =
         Arc::new(Rollouts::new(store.clone(), runtime.clone(), publisher.clone(), settings.clone()));
-    let certificates = Certificates::new(
-        store.clone(),
-        publisher.clone(),
-        local_ca,
-        certificate_settings(config),
-        config.platform_host(),
-    );
+    let dns = dns(config)?;
+    let certificates = certificates(config, &store, &runtime, &publisher, local_ca, &dns);
     let hints = Notices::with_changes(store.changes());
     let changes = || Notices::with_changes(store.changes());
     let reconcilers: Vec<(Arc<dyn Reconciler>, Duration, Notices)> = vec![
         (rollouts.clone(), Duration::from_secs(1), hints.clone()),
-        (Arc::new(certificates), Duration::from_secs(30), changes()),
+        (certificates, Duration::from_secs(30), changes()),
         (
             Arc::new(TaskRuns::new(store.clone(), runtime.clone(), settings.clone())),
             Duration::from_millis(500),
@@ -122,7 +117,7 @@ pub(crate) async fn wire(
         runtime: runtime.clone(),
         settings: platform_settings(config, local_ca_pem)?,
         registry_key,
-        dns: DnsLookup::system().context("read the resolver's settings")?,
+        dns,
         shutdown: shutdown.clone(),
     });
     Ok(Wired { platform, runner, reconcilers, activator, runtime, rollouts, hints })
@@ -213,6 +208,35 @@ fn deploy_settings(config: &Config, key: Option<RegistryKey>) -> DeploySettings 
     }
 }
 
+fn dns(config: &Config) -> anyhow::Result<DnsLookup> {
+    if config.resolver.is_empty() {
+        return DnsLookup::system().context("read the resolver's settings");
+    }
+    let server = config.resolver.parse().context("read `resolver` as `address:port`")?;
+    DnsLookup::at(server).context("set the resolver up")
+}
+
+/// Returns what keeps certificates: the server itself, or the cluster where that can.
+fn certificates(
+    config: &Config,
+    store: &Store,
+    runtime: &Arc<dyn Runtime>,
+    publisher: &Arc<RoutePublisher>,
+    local: LocalCa,
+    dns: &DnsLookup,
+) -> Arc<dyn Reconciler> {
+    let (store, publisher) = (store.clone(), publisher.clone());
+    let settings = certificate_settings(config);
+    if runtime.capabilities().orders_certificates {
+        let preflight = Preflight::new(dns.clone(), addresses(config), &settings);
+        // An issuer of the operator's own may prove hosts by records in the DNS, with nothing at port 80.
+        let preflight =
+            if config.kubernetes.issuer.is_empty() { preflight } else { preflight.without_http() };
+        return Arc::new(OrderedCertificates::new(store, runtime.clone(), publisher, local, preflight));
+    }
+    Arc::new(Certificates::new(store, publisher, local, settings, config.platform_host()))
+}
+
 fn certificate_settings(config: &Config) -> CertificateSettings {
     let text = |text: &String| Some(text.clone()).filter(|t| !t.is_empty());
     let ca_file = &config.certificates.acme_ca_file;
@@ -230,13 +254,22 @@ fn platform_settings(config: &Config, local_ca: String) -> anyhow::Result<Platfo
         apps_https: true,
         apps_port: (config.edge.https_port != 443).then_some(config.edge.https_port),
         local_ca: Some(local_ca),
-        addresses: own_addresses(),
+        addresses: addresses(config),
         forwarders: Forwarders { edge_secret: None, proxies: config.listen.proxies.clone() },
         own_registry: config.registry.pull_url.clone(),
         allowed_image_hosts: config.registry.allow_hosts.clone(),
         request_deadline: Duration::from_secs(30),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     })
+}
+
+/// The addresses that hosts should lead to. In a cluster nobody but the operator knows those of its ingress.
+fn addresses(config: &Config) -> Vec<IpAddr> {
+    match config.runtime.kind {
+        _ if !config.apps_addresses.is_empty() => config.apps_addresses.clone(),
+        RuntimeKind::Docker => own_addresses(),
+        RuntimeKind::Kubernetes => Vec::new(),
+    }
 }
 
 /// The address that this machine uses towards the outside, found without sending anything.

@@ -1,7 +1,7 @@
 //! Host names that people own. Anybody may claim one, only one team can prove it.
 
 use jiff::Timestamp;
-use panda_domain::ids::{DomainId, PlacementId, TeamId};
+use panda_domain::ids::{AppId, DomainId, PlacementId, TeamId};
 use panda_domain::names::Hostname;
 
 use crate::error::{Result, StoreError};
@@ -116,6 +116,17 @@ impl Tx {
         let sql = select!("where host = $1 and verified_at is not null order by path limit 1");
         let row = self.sql("domains", sql).bind(host).maybe(read).await?;
         Ok(row.map(|domain| (domain.team.clone(), domain)))
+    }
+
+    /// Returns whose app a routed host leads to.
+    pub async fn owner_of_host(&mut self, host: &str) -> Result<Option<(TeamId, AppId)>> {
+        let sql = "select team_id, app_id from placements where host = $1
+            union all select p.team_id, p.app_id from domains d join placements p on p.id = d.placement_id
+                where d.host = $1 and d.verified_at is not null limit 1";
+        self.sql("domains", sql)
+            .bind(host)
+            .maybe(|row| Ok((row.parse("team_id")?, row.parse("app_id")?)))
+            .await
     }
 
     /// Notes that a domain was proven; `Taken` if another team proved the host first.

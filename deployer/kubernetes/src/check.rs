@@ -16,6 +16,7 @@ use panda_deployer::runtime::{Check, CheckState, RuntimeResult};
 
 use crate::labels;
 use crate::runtime::Driver;
+use crate::view::Kind;
 
 /// What the driver does: API group, resource, subresource, verbs.
 const RIGHTS: [(&str, &str, &str, &[&str]); 20] = [
@@ -160,10 +161,14 @@ impl Driver {
         let issuer = self.config.issuer.as_ref()?;
         let groups = self.cluster.call("list API groups", self.cluster.client.list_api_groups()).await;
         let there = groups.is_ok_and(|list| list.groups.iter().any(|group| group.name == "cert-manager.io"));
-        Some(if there {
-            ok("cert-manager", format!("there, issuer `{issuer}`"))
-        } else {
-            failed("cert-manager", "its API isn't there".to_owned(), "install cert-manager")
+        let broken = self.view.certificates.as_ref().and_then(Kind::broken);
+        Some(match (there, broken) {
+            (true, None) => ok("cert-manager", format!("there, issuer `{issuer}`")),
+            (true, Some(why)) => {
+                let fix = "apply the ClusterRole of the chart again: certificates have to be watched";
+                failed("cert-manager", why, fix)
+            }
+            (false, _) => failed("cert-manager", "its API isn't there".to_owned(), "install cert-manager"),
         })
     }
 

@@ -5,6 +5,7 @@
 
 pub mod autoscaler;
 pub mod certificate;
+pub mod challenge;
 pub mod cluster_issuer;
 pub mod config_map;
 pub mod container;

@@ -104,7 +104,7 @@ pub(crate) fn not_started(message: &str, command: &str) -> Option<(i64, String)>
 }
 
 /// Cuts a message to what fits into a line that is read.
-fn shortened(message: &str) -> String {
+pub(crate) fn shortened(message: &str) -> String {
     const MOST: usize = 300;
     let line = message.lines().next().unwrap_or_default().trim();
     match line.char_indices().nth(MOST) {

@@ -6,6 +6,7 @@
 mod certificates;
 mod endpoints;
 mod ingresses;
+mod ordered;
 mod wanted;
 
 use std::collections::HashMap;

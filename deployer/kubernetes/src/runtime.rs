@@ -47,7 +47,7 @@ impl KubernetesRuntime {
         let cluster = Cluster::connect(&config).await?;
         let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
         let guard = cancel.clone().drop_guard();
-        let view = View::open(&cluster, &config.installation, config.sync_timeout, &tasks, &cancel).await?;
+        let view = View::open(&cluster, &config, &tasks, &cancel).await?;
         let owner = Owner { installation: config.installation.clone(), labels: config.labels.clone() };
         let driver = Driver {
             images: Images::new(&config),

@@ -22,7 +22,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cluster::Cluster;
+use crate::config::KubernetesConfig;
 use crate::labels;
+use crate::objects::certificate::Certificate;
 pub(crate) use complaints::{Complaint, Complaints};
 pub(crate) use kind::{Change, Kind};
 
@@ -39,6 +41,8 @@ pub(crate) struct View {
     pub(crate) services: Kind<Service>,
     pub(crate) ingresses: Kind<Ingress>,
     pub(crate) slices: Kind<EndpointSlice>,
+    /// cert-manager's, where an issuer is set: its kinds may not be there otherwise.
+    pub(crate) certificates: Option<Kind<Certificate>>,
     pub(crate) complaints: Complaints,
     pub(crate) signals: Signals,
 }
@@ -85,7 +89,7 @@ impl Signals {
 
 impl View {
     /// Makes a view that nothing was seen of yet.
-    fn new() -> Self {
+    fn new(certificates: bool) -> Self {
         let signals = Signals {
             hints: broadcast::Sender::new(HINTS),
             changes: Arc::new(watch::Sender::new(0)),
@@ -99,22 +103,22 @@ impl View {
             services: Kind::new("services"),
             ingresses: Kind::new("ingresses"),
             slices: Kind::new("endpoints"),
+            certificates: certificates.then(|| Kind::new("certificates")),
             complaints: Complaints::default(),
             signals,
         }
     }
 
-    /// Starts watching and waits for the first full look, at most `limit`.
+    /// Starts watching and waits for the first full look, at most as long as that may take.
     pub(crate) async fn open(
         cluster: &Cluster,
-        installation: &str,
-        limit: Duration,
+        config: &KubernetesConfig,
         tasks: &TaskTracker,
         cancel: &CancellationToken,
     ) -> RuntimeResult<Self> {
-        let view = Self::new();
-        follow::start(&view, cluster, installation, tasks, cancel);
-        let synced = view.until(limit, || view.fresh().is_ok()).await;
+        let view = Self::new(config.issuer.is_some());
+        follow::start(&view, cluster, &config.installation, tasks, cancel);
+        let synced = view.until(config.sync_timeout, || view.fresh().is_ok()).await;
         if synced { Ok(view) } else { view.fresh().map(|()| view.clone()) }
     }
 

@@ -68,6 +68,11 @@ impl FakeRuntime {
         self.state().ingress = ingress;
     }
 
+    /// Makes it order certificates by itself, and says where they stand. Those of hosts that it wasn't asked for don't show.
+    pub fn order_certificates(&self, stand: Vec<super::OrderedCertificate>) {
+        self.state().ordered = Some(stand);
+    }
+
     /// Returns the workloads that were removed while the ingress sent requests to them: there should be none.
     pub fn removed_while_routed(&self) -> Vec<super::WorkloadKey> {
         self.state().removed_while_routed.clone()

@@ -24,6 +24,8 @@ pub struct Capabilities {
     pub autoscale: bool,
     /// Holds requests while an app has no ready instance.
     pub request_holding: bool,
+    /// Orders, serves and renews certificates for the hosts of [`super::RouteTable::orders`].
+    pub orders_certificates: bool,
     /// Tells requests, latencies and statuses per app.
     pub http_metrics: bool,
 }

@@ -1,10 +1,13 @@
 //! Routes and certificates: which requests go where.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use panda_domain::ids::{PlacementId, RouteId};
 use panda_domain::release::HttpConfig;
+use panda_domain::route::CertificateState;
 use panda_domain::secret::Secret;
 
 use super::RuntimeResult;
@@ -67,6 +70,19 @@ pub struct RouteTable {
     pub certificates: Vec<CertificateSpec>,
     /// The challenges.
     pub challenges: Vec<ChallengeSpec>,
+    /// Hosts without a certificate here, for which a runtime that orders certificates may order one.
+    pub orders: BTreeSet<String>,
+}
+
+/// A certificate that the runtime orders, serves and renews by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrderedCertificate {
+    /// For this host.
+    pub host: String,
+    /// Where it stands, as observed.
+    pub state: CertificateState,
+    /// When its renewal should have begun; not known before it is issued.
+    pub renewal_at: Option<Timestamp>,
 }
 
 /// What the ingress does now.
@@ -86,4 +102,7 @@ pub trait Routes: Send + Sync {
     /// Tells whether the ingress still does what the last [`Routes::ensure_routes`] of this process told it, and no instance
     /// has become ready, drained or gone since: then the same table would change nothing.
     async fn routes_stand(&self) -> RuntimeResult<bool>;
+
+    /// Tells where the certificates stand that this runtime orders by itself; none where it orders none.
+    async fn ordered_certificates(&self) -> RuntimeResult<Vec<OrderedCertificate>>;
 }

@@ -6,6 +6,7 @@ mod endings;
 mod garbage;
 mod ingress;
 mod leases;
+mod ordered;
 mod rollout;
 mod routes;
 mod servers;

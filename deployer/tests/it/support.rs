@@ -334,17 +334,21 @@ pub(crate) fn copy_of(release: &ReleaseRow) -> NewRelease {
     }
 }
 
-/// Makes the parts of a server that is called `owner`.
-pub(crate) fn server(store: &Store, fake: &FakeRuntime, owner: &str) -> Server {
-    let runtime: Arc<dyn Runtime> = Arc::new(fake.clone());
-    let settings = DeploySettings {
+pub(crate) fn settings() -> DeploySettings {
+    DeploySettings {
         pull_url: "127.0.0.1:7050".to_owned(),
         login: None,
         deadlines: PhaseDeadlines::default(),
         platform_host: "panda.localhost".to_owned(),
         platform_address: "127.0.0.1:7080".parse().unwrap(),
         https_port: 443,
-    };
+    }
+}
+
+/// Makes the parts of a server that is called `owner`.
+pub(crate) fn server(store: &Store, fake: &FakeRuntime, owner: &str) -> Server {
+    let runtime: Arc<dyn Runtime> = Arc::new(fake.clone());
+    let settings = settings();
     let publisher = Arc::new(RoutePublisher::new(store.clone(), runtime.clone(), settings.clone()));
     Server {
         rollouts: Rollouts::new(store.clone(), runtime.clone(), publisher.clone(), settings.clone()),

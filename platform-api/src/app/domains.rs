@@ -1,7 +1,5 @@
 //! Domains that people own: added, proven, routed; never the platform's own hosts and never somebody else's.
 
-mod dns;
-
 use std::net::IpAddr;
 
 use panda_api_types::ErrorCode;
@@ -17,7 +15,8 @@ use crate::auth::secret::HandedOut;
 use crate::error::{Error, Result};
 use crate::platform::PlatformSettings;
 
-pub use dns::DnsLookup;
+use panda_deployer::dns::DnsError;
+pub use panda_deployer::dns::DnsLookup;
 
 const MAX_DOMAINS: usize = 200;
 
@@ -223,7 +222,7 @@ fn expected(settings: &PlatformSettings, domain: &DomainRow) -> Vec<Record> {
 async fn look(dns: &DnsLookup, host: &Hostname, records: &mut [Record]) -> Result<()> {
     let challenge = format!("_panda-challenge.{host}");
     let (addresses, texts) = tokio::join!(dns.addresses(host.as_str()), dns.texts(&challenge));
-    let (addresses, texts) = (addresses?, texts?);
+    let (addresses, texts) = (addresses.map_err(silent)?, texts.map_err(silent)?);
     for record in records {
         let of_kind = |ip: &&IpAddr| (record.kind == "A") == ip.is_ipv4();
         record.seen = Some(match record.kind {
@@ -232,6 +231,12 @@ async fn look(dns: &DnsLookup, host: &Hostname, records: &mut [Record]) -> Resul
         });
     }
     Ok(())
+}
+
+fn silent(error: DnsError) -> Error {
+    Error::unavailable(error.to_string())
+        .with_hint("try again in a minute; check the domain's name servers if it stays so")
+        .with_source(error)
 }
 
 async fn shown(tx: &mut Tx, domain: DomainRow, records: Vec<Record>) -> Result<AppDomain> {

@@ -5,7 +5,9 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use panda_e2e::{App, Ground, Installation, Options, image, story_with};
+use anyhow::Context as _;
+use panda_api_types::{Domain, EventView, Page};
+use panda_e2e::{App, Cluster, Ground, Installation, Options, cluster_story_with, image, story_with};
 use panda_test_support::prober::{Prober, Target};
 use panda_test_support::process::{Daemon, Program};
 use serde_json::json;
@@ -107,6 +109,101 @@ fn an_app_on_a_public_domain_gets_a_certificate_by_acme_and_keeps_it_without_a_c
             prober.until_answers("v1", Duration::from_secs(10)).await?;
             tokio::time::sleep(Duration::from_secs(1)).await; // some fifty requests
             prober.stop().assert_only("v1");
+            Ok(())
+        },
+    );
+}
+
+/// The settings by which a cluster's cert-manager orders from the cluster's Pebble.
+fn by_the_cluster() -> anyhow::Result<Vec<(String, String)>> {
+    let get = |name: &str| std::env::var(name).with_context(|| format!("{name} isn't set"));
+    let ingress = Cluster::of_the_run().context("there is a cluster")?.https.ip();
+    Ok([
+        ("CERTIFICATES__ACME_DIRECTORY", get("PANDA_TEST_CLUSTER_ACME")?),
+        ("CERTIFICATES__ACME_CA_FILE", get("PANDA_TEST_CLUSTER_ACME_CA")?),
+        ("CERTIFICATES__ACME_EMAIL", "owner@example.com".to_owned()),
+        ("RESOLVER", get("PANDA_TEST_CLUSTER_RESOLVER")?),
+        ("APPS_ADDRESSES", ingress.to_string()),
+    ]
+    .map(|(name, value)| (format!("PANDA_{name}"), value))
+    .into())
+}
+
+/// The certificate that the cluster's authority ends its chains in.
+async fn cluster_root() -> anyhow::Result<String> {
+    let own = fs::read(std::env::var("PANDA_TEST_CLUSTER_ACME_CA")?)?;
+    let client = reqwest::Client::builder().no_proxy();
+    let client = client.tls_certs_only([reqwest::Certificate::from_pem(&own)?]).build()?;
+    Ok(client.get(std::env::var("PANDA_TEST_CLUSTER_ACME_ROOT")?).send().await?.text().await?)
+}
+
+/// Tells the cluster's DNS something about a host, or to forget it.
+async fn say(verb: &str, words: serde_json::Value) -> anyhow::Result<()> {
+    let dns = std::env::var("PANDA_TEST_CLUSTER_DNS")?;
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    client.post(format!("{dns}/{verb}")).body(words.to_string()).send().await?.error_for_status()?;
+    Ok(())
+}
+
+async fn until_certificate(
+    panda: &Installation,
+    app: &App<'_>,
+    is_so: impl Fn(&Domain) -> bool,
+) -> anyhow::Result<Domain> {
+    let begun = Instant::now();
+    loop {
+        let domains: Page<Domain> = panda.api().get(&app.path("/domains")).await?;
+        let given = domains.items.into_iter().next().context("every app has a host")?;
+        if is_so(&given) {
+            return Ok(given);
+        }
+        anyhow::ensure!(begun.elapsed() < Duration::from_mins(3), "its certificate stays {given:?}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+#[test]
+fn on_a_cluster_the_certificate_is_ordered_by_cert_manager_and_its_state_is_told() {
+    cluster_story_with(
+        |_| Ok(Options { settings: by_the_cluster()?, ..Options::default() }),
+        async |panda| {
+            let app = App::create(panda, "web").await?;
+            panda_e2e::app::live(app.deploy(&image(panda, "v1")).await?)?;
+            let issued = until_certificate(panda, &app, |domain| domain.certificate == "issued").await?;
+            assert!(issued.certificate_detail.is_some(), "until when: {issued:?}");
+            let target =
+                Target { url: app.url.clone(), address: panda.https, ca: Some(cluster_root().await?) };
+            let prober = Prober::start(&target, 20)?;
+            prober.until_answers("v1", Duration::from_secs(20)).await?;
+            Ok(())
+        },
+    );
+}
+
+#[test]
+fn no_certificate_is_ordered_for_a_host_that_leads_elsewhere_until_it_leads_here() {
+    cluster_story_with(
+        |_| Ok(Options { settings: by_the_cluster()?, ..Options::default() }),
+        async |panda| {
+            let here = panda.https.ip().to_string();
+            let host = App::create(panda, "shown").await?.url;
+            let host = host.trim_start_matches("https://").replacen("shown", "lost", 1);
+            say("add-a", json!({ "host": format!("{host}."), "addresses": ["10.255.255.1"] })).await?;
+            let app = App::create(panda, "lost").await?;
+            panda_e2e::app::live(app.deploy(&image(panda, "v1")).await?)?;
+            let failed = until_certificate(panda, &app, |domain| domain.certificate == "failed").await?;
+            let reason = failed.certificate_detail.unwrap_or_default();
+            assert!(reason.contains("10.255.255.1") && reason.contains(&here), "{reason}");
+            let cluster = panda.cluster.as_ref().context("there is a cluster")?;
+            let ordered = cluster.kubectl(&["get", "certificates", "-A", "-o", "jsonpath={..dnsNames}"])?;
+            assert!(!ordered.contains(&host), "ordered all the same: {ordered}");
+
+            say("clear-a", json!({ "host": format!("{host}.") })).await?;
+            say("add-a", json!({ "host": format!("{host}."), "addresses": [here] })).await?;
+            until_certificate(panda, &app, |domain| domain.certificate == "issued").await?;
+            say("clear-a", json!({ "host": format!("{host}.") })).await?;
+            let events: Page<EventView> = panda.api().get(&app.path("/events")).await?;
+            assert!(!events.items.is_empty());
             Ok(())
         },
     );

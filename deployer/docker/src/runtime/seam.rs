@@ -8,9 +8,9 @@ use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 use panda_deployer::runtime::{
     Capabilities, Check, EnvironmentKey, EnvironmentSpec, ExecRequest, ExecSession, ExecSize, Inspect,
-    Inventory, LogChunk, LogQuery, ObservedRoutes, ObservedWorkload, Progress, PullImage, ResolvedImage,
-    RouteTable, Routes, RuntimeEvent, RuntimeResult, TaskKey, TaskSpec, TaskStatus, Tasks, Usage,
-    WorkloadKey, WorkloadSpec, Workloads,
+    Inventory, LogChunk, LogQuery, ObservedRoutes, ObservedWorkload, OrderedCertificate, Progress, PullImage,
+    ResolvedImage, RouteTable, Routes, RuntimeEvent, RuntimeResult, TaskKey, TaskSpec, TaskStatus, Tasks,
+    Usage, WorkloadKey, WorkloadSpec, Workloads,
 };
 use panda_domain::ids::{InstanceId, PlacementId};
 use panda_domain::image::Digest;
@@ -82,6 +82,11 @@ impl Routes for DockerRuntime {
     async fn routes_stand(&self) -> RuntimeResult<bool> {
         self.driver.routes_stand().await
     }
+
+    /// The server orders them, and the edge answers.
+    async fn ordered_certificates(&self) -> RuntimeResult<Vec<OrderedCertificate>> {
+        Ok(Vec::new())
+    }
 }
 
 #[async_trait]
@@ -106,7 +111,13 @@ impl Tasks for DockerRuntime {
 #[async_trait]
 impl Inspect for DockerRuntime {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { name: "docker", autoscale: false, request_holding: true, http_metrics: true }
+        Capabilities {
+            name: "docker",
+            autoscale: false,
+            request_holding: true,
+            orders_certificates: false,
+            http_metrics: true,
+        }
     }
 
     async fn check(&self) -> Vec<Check> {

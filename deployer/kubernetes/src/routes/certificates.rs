@@ -1,4 +1,5 @@
-//! Certificates beside an app's Ingress: those of the route table as secrets, others ordered from cert-manager, if that is set up.
+//! Certificates beside an app's Ingress: those of the route table as secrets, others ordered from cert-manager where the table
+//! lets it and that is set up.
 
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
@@ -32,7 +33,7 @@ impl Driver {
             let place = place.named(names::certificate(host));
             if let Some(given) = table.certificates.iter().find(|given| is_for(given, host)) {
                 self.give_certificate(&place, given).await?;
-            } else if let Some(issuer) = &self.config.issuer {
+            } else if let Some(issuer) = self.config.issuer.as_ref().filter(|_| table.orders.contains(host)) {
                 self.order_certificate(&place, host, issuer).await?;
             } else {
                 continue;

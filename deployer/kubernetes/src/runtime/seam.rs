@@ -8,9 +8,9 @@ use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 use panda_deployer::runtime::{
     Capabilities, Check, EnvironmentKey, EnvironmentSpec, ExecRequest, ExecSession, ExecSize, Inspect,
-    Inventory, LogChunk, LogQuery, ObservedRoutes, ObservedWorkload, Progress, PullImage, ResolvedImage,
-    RouteTable, Routes, RuntimeEvent, RuntimeResult, TaskKey, TaskSpec, TaskStatus, Tasks, Usage,
-    WorkloadKey, WorkloadSpec, Workloads,
+    Inventory, LogChunk, LogQuery, ObservedRoutes, ObservedWorkload, OrderedCertificate, Progress, PullImage,
+    ResolvedImage, RouteTable, Routes, RuntimeEvent, RuntimeResult, TaskKey, TaskSpec, TaskStatus, Tasks,
+    Usage, WorkloadKey, WorkloadSpec, Workloads,
 };
 use panda_domain::ids::{InstanceId, PlacementId};
 use panda_domain::image::Digest;
@@ -82,6 +82,10 @@ impl Routes for KubernetesRuntime {
     async fn routes_stand(&self) -> RuntimeResult<bool> {
         self.driver.routes_stand()
     }
+
+    async fn ordered_certificates(&self) -> RuntimeResult<Vec<OrderedCertificate>> {
+        self.driver.ordered_certificates().await
+    }
 }
 
 #[async_trait]
@@ -107,7 +111,13 @@ impl Tasks for KubernetesRuntime {
 impl Inspect for KubernetesRuntime {
     fn capabilities(&self) -> Capabilities {
         // The cluster's ingress serves: it holds no requests, and what it counts is its own affair.
-        Capabilities { name: "kubernetes", autoscale: false, request_holding: false, http_metrics: false }
+        Capabilities {
+            name: "kubernetes",
+            autoscale: false,
+            request_holding: false,
+            orders_certificates: self.driver.config.issuer.is_some(),
+            http_metrics: false,
+        }
     }
 
     async fn check(&self) -> Vec<Check> {

@@ -53,6 +53,9 @@ pub(super) fn start(
     spawn.kind(view.services.clone(), move |change| services.route_moved(change, |s| s.spec.clone()));
     spawn.kind(view.ingresses.clone(), move |change| ingresses.route_moved(change, |i| i.spec.clone()));
     spawn.kind(view.slices.clone(), move |change| slices.route_moved(change, |s| s.endpoints.clone()));
+    if let Some(certificates) = &view.certificates {
+        spawn.kind(certificates.clone(), |_| {});
+    }
     tasks.spawn(until_cancelled(cancel.clone(), complain(view.clone(), cluster.all())));
 }
 

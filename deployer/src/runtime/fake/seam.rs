@@ -20,8 +20,9 @@ use super::state::Workload;
 use crate::runtime::{
     Capabilities, Check, CheckState, EnvironmentKey, EnvironmentSpec, ExecRequest, ExecSession, ExecSize,
     ImageUser, Inspect, Inventory, LogChunk, LogQuery, LogStream, LogTarget, ObservedRoutes,
-    ObservedWorkload, Progress, PullImage, ResolvedImage, RouteTable, Routes, RuntimeError, RuntimeEvent,
-    RuntimeResult, TaskKey, TaskSpec, TaskStatus, Tasks, Usage, WorkloadKey, WorkloadSpec, Workloads,
+    ObservedWorkload, OrderedCertificate, Progress, PullImage, ResolvedImage, RouteTable, Routes,
+    RuntimeError, RuntimeEvent, RuntimeResult, TaskKey, TaskSpec, TaskStatus, Tasks, Usage, WorkloadKey,
+    WorkloadSpec, Workloads,
 };
 
 #[async_trait]
@@ -182,6 +183,12 @@ impl Routes for FakeRuntime {
         }
         Ok(state.routed.as_ref() == Some(&state.observed_routes()))
     }
+
+    async fn ordered_certificates(&self) -> RuntimeResult<Vec<OrderedCertificate>> {
+        let state = self.called("ordered_certificates")?;
+        let ordered = state.ordered.iter().flatten();
+        Ok(ordered.filter(|one| state.table.orders.contains(&one.host)).cloned().collect())
+    }
 }
 
 #[async_trait]
@@ -221,7 +228,13 @@ impl Tasks for FakeRuntime {
 #[async_trait]
 impl Inspect for FakeRuntime {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { name: "fake", autoscale: false, request_holding: true, http_metrics: false }
+        Capabilities {
+            name: "fake",
+            autoscale: false,
+            request_holding: true,
+            orders_certificates: self.state().ordered.is_some(),
+            http_metrics: false,
+        }
     }
 
     async fn check(&self) -> Vec<Check> {

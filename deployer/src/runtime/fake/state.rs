@@ -15,8 +15,8 @@ use super::after;
 use super::behaviour::{Behaviour, Ingress};
 use super::command::Script;
 use crate::runtime::{
-    EnvironmentKey, Inventory, LogChunk, LogStream, ObservedInstance, ObservedRoutes, ResolvedImage,
-    RouteTable, RouteTarget, TaskKey, TaskSpec, TaskStatus, WorkloadKey, WorkloadSpec,
+    EnvironmentKey, Inventory, LogChunk, LogStream, ObservedInstance, ObservedRoutes, OrderedCertificate,
+    ResolvedImage, RouteTable, RouteTarget, TaskKey, TaskSpec, TaskStatus, WorkloadKey, WorkloadSpec,
 };
 
 /// The longest wait between two starts.
@@ -41,6 +41,8 @@ pub(super) struct State {
     /// What was routed when the table was last ensured.
     pub(super) routed: Option<ObservedRoutes>,
     pub(super) ingress: Ingress,
+    /// The certificates that it orders by itself, if it does.
+    pub(super) ordered: Option<Vec<OrderedCertificate>>,
     pub(super) removed_while_routed: Vec<WorkloadKey>,
     pub(super) logs: Vec<LogChunk>,
     settled: Timestamp,

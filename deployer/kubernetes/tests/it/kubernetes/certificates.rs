@@ -9,6 +9,7 @@ use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{Api, DeleteParams, ListParams};
 use panda_deployer::runtime::{CertificateSpec, RouteSpec, RouteTable, RouteTarget, WorkloadKey};
 use panda_domain::release::HttpConfig;
+use panda_domain::route::CertificateState;
 use panda_domain::secret::Secret;
 use panda_kubernetes::Acme;
 use panda_kubernetes::objects::cluster_issuer::ClusterIssuer;
@@ -80,7 +81,13 @@ async fn ordered(harness: &mut Harness, place: &Place) -> Result<()> {
     let spec = harness.spec(place, App::Web, 1);
     harness.serve(&spec).await?;
     let host = host(place);
-    let table = table(harness, place, &host, &spec.key);
+    let mut table = table(harness, place, &host, &spec.key);
+    harness.runtime.ensure_routes(&table).await?;
+    ensure!(
+        harness.runtime.ordered_certificates().await?.is_empty(),
+        "none is ordered that the table doesn't ask for"
+    );
+    table.orders.insert(host.clone());
     harness.runtime.ensure_routes(&table).await?;
     let root = root().await.context("ask the authority for its root")?;
     harness
@@ -88,6 +95,12 @@ async fn ordered(harness: &mut Harness, place: &Place) -> Result<()> {
             Ok((served(&host, &root).await.ok().as_deref() == Some("v1\n")).then_some(()))
         })
         .await?;
+    let ordered = harness.runtime.ordered_certificates().await?;
+    let issued = ordered.iter().find(|one| one.host == host).context("it is told of")?;
+    ensure!(
+        matches!(issued.state, CertificateState::Issued { .. }) && issued.renewal_at.is_some(),
+        "{issued:?}"
+    );
     harness.runtime.ensure_routes(&RouteTable::default()).await?;
     Ok(())
 }
