@@ -87,7 +87,9 @@ cleanup() {
   for name in "$PANDA_GROUND/builders/$run"-*; do
     if [ -d "$name" ]; then "$here/builder.sh" down "$(basename "$name")" || true; fi
   done
-  "$cluster" down "$run" || true
+  for name in "$PANDA_GROUND/clusters/$run"*; do
+    if [ -d "$name" ]; then "$cluster" down "$(basename "$name")" || true; fi
+  done
   "$here/builder.sh" down "$run" || true
   docker ps -aq --filter "label=panda.test=$run" | xargs -r docker rm -f -v >/dev/null 2>&1 || true
   docker network ls -q --filter "label=panda.test=$run" | xargs -r docker network rm >/dev/null 2>&1 || true

@@ -57,6 +57,13 @@ impl fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 impl Api {
+    /// Returns the same client of a server at another address.
+    #[must_use]
+    pub fn moved_to(self, address: &str) -> Self {
+        let base = Self::at(address).map_or_else(|_| self.base.clone(), |api| api.base);
+        Self { base, ..self }
+    }
+
     /// Makes a client of the server at this address, such as `http://127.0.0.1:7080`.
     pub fn at(address: &str) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;

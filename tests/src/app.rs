@@ -127,6 +127,19 @@ impl<'a> App<'a> {
         }
     }
 
+    /// Waits until a page is so again, whatever answers meanwhile.
+    pub async fn answers_again(&self, path: &str, wanted: &str) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        loop {
+            let found = self.fetch(path).await;
+            if found.as_ref().is_ok_and(|found| *found == (200, wanted.to_owned())) {
+                return Ok(());
+            }
+            anyhow::ensure!(begun.elapsed() < INGRESS * 2, "{path} answers {found:?} and not {wanted:?}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     /// Waits until a page is so: at once on Docker, on a cluster as soon as its ingress has followed.
     pub async fn answers(&self, path: &str, wanted: &str) -> anyhow::Result<()> {
         let begun = Instant::now();

@@ -1,11 +1,13 @@
 //! The cluster of a run, asked by kubectl: the tests don't believe the platform about itself.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use panda_test_support::process::Program;
+use panda_test_support::process::{Daemon, Program};
 
 /// Where the run's registry sends nodes for a token, on the machine's address in the cluster; tests/ground/test.sh tells it so.
 const REALM_PORT: u16 = 7070;
@@ -40,6 +42,28 @@ impl Cluster {
         })
     }
 
+    /// Starts a cluster of a test's own, which may be damaged; gone with the handle. None where the run's isn't ours either.
+    pub fn own(run: &str, registry: &str) -> anyhow::Result<OwnCluster> {
+        let name = format!("{run}-own");
+        let mut own = OwnCluster { name: name.clone(), cluster: None };
+        own.script(&["up", &name])?;
+        own.script(&["registry", &name, registry])?;
+        let said = own.script(&["env", &name])?;
+        let get = |wanted: &str| {
+            let line = said.lines().find_map(|line| line.strip_prefix(wanted)?.strip_prefix('='));
+            line.map(str::to_owned).with_context(|| format!("the cluster tells no {wanted}"))
+        };
+        own.cluster = Some(Self {
+            kubeconfig: get("KUBECONFIG")?.into(),
+            http: get("PANDA_TEST_CLUSTER_INGRESS")?.parse()?,
+            https: get("PANDA_TEST_CLUSTER_INGRESS_TLS")?.parse()?,
+            host: get("PANDA_TEST_CLUSTER_HOST")?.parse()?,
+            pull: get("PANDA_TEST_CLUSTER_REGISTRY")?,
+            kubectl: get("PANDA_TEST_KUBECTL")?.into(),
+        });
+        Ok(own)
+    }
+
     /// Runs kubectl; fails with what it said.
     pub fn kubectl(&self, arguments: &[&str]) -> anyhow::Result<String> {
         Program::new(&self.kubectl)
@@ -62,9 +86,59 @@ impl Cluster {
         let _ = self.kubectl(&["delete", "namespaces", "-l", &label, "--wait=false", "--ignore-not-found"]);
     }
 
+    /// Starts a `kubectl proxy`, which has the credentials; returns where it listens, too.
+    pub async fn proxy(&self, log: &Path) -> anyhow::Result<(Daemon, SocketAddr)> {
+        let daemon = Program::new(&self.kubectl)
+            .env("KUBECONFIG", &self.kubeconfig)
+            .args(["proxy", "--port", "0", "--disable-filter"])
+            .start("kubectl-proxy", log)?;
+        let begun = Instant::now();
+        loop {
+            if let Some((_, address)) = daemon.log().split_once("Starting to serve on ") {
+                return Ok((daemon, address.trim().parse()?));
+            }
+            anyhow::ensure!(begun.elapsed() < Duration::from_secs(10), "kubectl proxy: {}", daemon.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Lets nodes get tokens from this server for as long as the returned value lives.
     pub fn lead_nodes_to(&self, api: SocketAddr) -> anyhow::Result<Realm> {
         Realm::open(self.host, api)
+    }
+}
+
+/// A cluster of a test's own.
+#[derive(Debug)]
+pub struct OwnCluster {
+    name: String,
+    cluster: Option<Cluster>,
+}
+
+impl OwnCluster {
+    /// Returns the way to it.
+    pub fn cluster(&self) -> &Cluster {
+        self.cluster.as_ref().expect("it was started")
+    }
+
+    /// Adds a node, removes it or ends it as by a power cut.
+    pub fn node(&self, verb: &str, number: u32) -> anyhow::Result<()> {
+        self.script(&["node", &self.name, verb, &number.to_string()]).map(drop)
+    }
+
+    fn script(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let script = crate::ground::repository().join("tests/cluster/cluster.sh");
+        Program::new(script)
+            .with_own_environment()
+            .env("PANDA_TEST_OWN_CLUSTER", "1")
+            .args(arguments.iter().copied())
+            .output()
+    }
+}
+
+impl Drop for OwnCluster {
+    fn drop(&mut self) {
+        let _ = self.script(&["down", &self.name]);
     }
 }
 
@@ -77,13 +151,13 @@ pub struct Realm(SocketAddr);
 
 impl Realm {
     fn open(host: Ipv4Addr, api: SocketAddr) -> anyhow::Result<Self> {
-        static LISTENING: OnceLock<Result<(), String>> = OnceLock::new();
-        let listening = LISTENING.get_or_init(|| {
-            let listener = TcpListener::bind((host, REALM_PORT)).map_err(|error| error.to_string())?;
+        static LISTENING: Mutex<BTreeSet<Ipv4Addr>> = Mutex::new(BTreeSet::new());
+        let mut listening = LISTENING.lock().unwrap_or_else(PoisonError::into_inner);
+        if !listening.contains(&host) {
+            let listener = TcpListener::bind((host, REALM_PORT)).context("listen for the nodes' logins")?;
             std::thread::spawn(move || listener.incoming().flatten().for_each(forward));
-            Ok(())
-        });
-        listening.clone().map_err(anyhow::Error::msg).context("listen for the nodes' logins")?;
+            listening.insert(host);
+        }
         SERVERS.lock().unwrap_or_else(PoisonError::into_inner).push(api);
         Ok(Self(api))
     }

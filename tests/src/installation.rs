@@ -263,6 +263,11 @@ impl Installation {
         Ok(())
     }
 
+    /// Returns the settings of its server, as environment variables.
+    pub(crate) fn settings(&self) -> Vec<(String, String)> {
+        lock(&self.settings).clone()
+    }
+
     /// Changes a setting for the next start of the server.
     pub fn set(&self, name: &str, value: &str) {
         let mut settings = lock(&self.settings);

@@ -13,6 +13,7 @@ pub mod host;
 pub mod installation;
 pub mod proxy;
 mod range;
+pub mod second;
 pub mod source;
 mod story;
 
@@ -22,6 +23,7 @@ pub use cluster::Cluster;
 pub use ground::Ground;
 pub use host::DockerHost;
 pub use installation::{Database, Installation, Options};
+pub use second::SecondServer;
 pub use source::Source;
 pub use story::{cluster_story, cluster_story_with, host_story, long, story, story_with};
 

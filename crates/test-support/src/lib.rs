@@ -1,5 +1,7 @@
 //! What the tests of several crates share.
 
+#[cfg(feature = "cluster")]
+pub mod api_gateway;
 #[cfg(feature = "panda")]
 pub mod panda;
 #[cfg(feature = "processes")]

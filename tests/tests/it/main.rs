@@ -3,6 +3,7 @@
 mod bad_versions;
 mod builder_disk;
 mod certificates;
+mod cluster_faults;
 mod command_line;
 mod directories;
 mod engine;

@@ -1,0 +1,295 @@
+//! A cluster in trouble: the old version serves without a failed request, and every deploy ends as it should.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use panda_api_types::Status;
+use panda_e2e::cluster::OwnCluster;
+use panda_e2e::{
+    App, Cluster, Database, Ground, Installation, Options, SecondServer, cluster_story_with, image, long,
+    story_with,
+};
+use panda_test_support::api_gateway::{ApiGateway, Trouble};
+use panda_test_support::process::Daemon;
+use panda_test_support::skip::skip;
+
+/// The server's own way to the API server.
+struct Way {
+    gateway: ApiGateway,
+    kubeconfig: std::path::PathBuf,
+    _proxy: Daemon,
+}
+
+impl Way {
+    /// Opens it and lets the server use it from its next start on.
+    async fn open(panda: &Installation) -> anyhow::Result<Self> {
+        let cluster = panda.cluster.as_ref().context("there is a cluster")?;
+        let proxy = cluster.proxy(&panda.folder.join("kubectl-proxy.log")).await?;
+        let gateway = ApiGateway::start(proxy.1).await?;
+        let kubeconfig = panda.folder.join("gateway.kubeconfig");
+        let text = format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters:\n- name: c\n  cluster:\n    server: http://{}\ncontexts:\n- name: c\n  context:\n    cluster: c\n    user: u\nusers:\n- name: u\n  user: {{}}\n",
+            gateway.address
+        );
+        fs::write(&kubeconfig, text)?;
+        panda.terminate_server().await?;
+        panda.set("PANDA_KUBERNETES__KUBECONFIG", &kubeconfig.display().to_string());
+        panda.start_server().await?;
+        Ok(Self { gateway, kubeconfig, _proxy: proxy.0 })
+    }
+}
+
+/// Deploys v2 over v1 while the API server is in trouble for some seconds, from the moment that the deployment is in this state.
+async fn through(panda: &Installation, trouble: Trouble, state: &str, lasts: Duration) -> anyhow::Result<()> {
+    let way = Way::open(panda).await?;
+    anyhow::ensure!(way.kubeconfig.is_file(), "it has a kubeconfig");
+    let app = App::create(panda, &format!("through-{state}")).await?;
+    let mut first = image(panda, "v1");
+    first.overrides.replicas = Some(2);
+    app.deploy_live(&first).await?;
+    let prober = app.probe()?;
+    prober.until_answers("v1", Duration::from_secs(10)).await?;
+    let id = app.begin(&image(panda, "v2")).await?;
+    if state != "queued" {
+        app.until(&id, |deployment| deployment.state == state).await?;
+    }
+    way.gateway.make(trouble);
+    tokio::time::sleep(lasts).await;
+    way.gateway.make(Trouble::None);
+    let ended = app.end(&id).await?;
+    assert_eq!(ended.state, "live", "{trouble:?} while {state}: {ended:#?}");
+    prober.until_answers("v2", Duration::from_secs(20)).await?;
+    app.settle(2).await?;
+    prober.stop().assert_no_failures();
+    Ok(())
+}
+
+fn trouble(trouble: Trouble, states: &'static [&'static str], lasts: Duration) {
+    cluster_story_with(
+        |_| Ok(Options::default()),
+        async |panda| {
+            for state in states {
+                through(panda, trouble, state, lasts).await?;
+            }
+            Ok(())
+        },
+    );
+}
+
+#[test]
+fn an_api_server_that_is_away_during_a_deploy_costs_time_and_no_request() {
+    let states: &[&str] = if long() { &["queued", "rolling"] } else { &["rolling"] };
+    trouble(Trouble::Away, states, Duration::from_secs(6));
+}
+
+#[test]
+fn an_api_server_that_is_slow_by_five_seconds_costs_time_and_no_request() {
+    trouble(Trouble::Slow(Duration::from_secs(5)), &["queued"], Duration::from_secs(20));
+}
+
+#[test]
+fn an_api_server_that_is_too_busy_is_asked_again_when_it_says() {
+    trouble(Trouble::Busy, &["queued"], Duration::from_secs(5));
+}
+
+#[test]
+fn watches_that_the_api_server_has_forgotten_are_begun_anew() {
+    cluster_story_with(
+        |_| Ok(Options::default()),
+        async |panda| {
+            let way = Way::open(panda).await?;
+            let app = App::create(panda, "web").await?;
+            app.deploy_live(&image(panda, "v1")).await?;
+            let prober = app.probe()?;
+            prober.until_answers("v1", Duration::from_secs(10)).await?;
+            // Every watch ends, and none goes on where it was.
+            way.gateway.make(Trouble::Away);
+            way.gateway.make(Trouble::Forgetful);
+            tokio::time::sleep(Duration::from_secs(3)).await; // some tries
+            way.gateway.make(Trouble::None);
+            app.deploy_live(&image(panda, "v2")).await?;
+            prober.until_answers("v2", Duration::from_secs(20)).await?;
+            prober.stop().assert_no_failures();
+            Ok(())
+        },
+    );
+}
+
+#[test]
+fn nothing_is_asked_of_an_idle_cluster_but_watches() {
+    cluster_story_with(
+        |_| Ok(Options::default()),
+        async |panda| {
+            let way = Way::open(panda).await?;
+            let app = App::create(panda, "web").await?;
+            app.deploy_live(&image(panda, "v1")).await?;
+            app.settle(1).await?;
+            tokio::time::sleep(Duration::from_secs(10)).await; // what the deploy left to do
+            way.gateway.take_seen();
+            tokio::time::sleep(Duration::from_mins(1)).await; // the minute
+            let (watches, asked): (Vec<_>, Vec<_>) = way
+                .gateway
+                .take_seen()
+                .into_iter()
+                .partition(panda_test_support::api_gateway::Seen::is_watch);
+            assert!(!watches.is_empty(), "the gateway sees nothing");
+            assert!(asked.is_empty(), "{asked:#?}");
+            Ok(())
+        },
+    );
+}
+
+#[test]
+fn a_quota_that_is_used_up_is_told_and_the_old_version_serves() {
+    let settings = [("PANDA_KUBERNETES__QUOTA_PODS".to_owned(), "2".to_owned())];
+    cluster_story_with(
+        |_| Ok(Options { settings: settings.into(), ..Options::default() }),
+        async |panda| {
+            let app = App::create(panda, "web").await?;
+            let mut first = image(panda, "v1");
+            first.overrides.replicas = Some(2);
+            app.deploy_live(&first).await?;
+            let prober = app.probe()?;
+            prober.until_answers("v1", Duration::from_secs(10)).await?;
+            let ended = app.deploy(&image(panda, "v2")).await?;
+            assert_eq!(ended.state, "unhealthy", "{ended:#?}");
+            assert!(ended.cause.as_deref().unwrap_or_default().contains("quota"), "{ended:#?}");
+            app.settle(2).await?;
+            prober.stop().assert_only("v1");
+            Ok(())
+        },
+    );
+}
+
+#[test]
+fn what_somebody_deletes_by_hand_comes_back_and_the_status_says_so_meanwhile() {
+    cluster_story_with(
+        |_| Ok(Options::default()),
+        async |panda| {
+            let cluster = panda.cluster.as_ref().context("there is a cluster")?;
+            let app = App::create(panda, "web").await?;
+            app.deploy_live(&image(panda, "v1")).await?;
+            for kind in ["pod", "ingress", "service", "deployment"] {
+                let namespace = panda.left_on_engine()?.1.first().cloned().context("it has a namespace")?;
+                let namespace = namespace.trim_start_matches('/').to_owned();
+                cluster.kubectl(&["-n", &namespace, "delete", kind, "--all", "--wait=false"])?;
+                let begun = Instant::now();
+                app.settle(1).await?;
+                app.answers_again("/", "v1\n")
+                    .await
+                    .with_context(|| format!("after the {kind} was deleted"))?;
+                anyhow::ensure!(begun.elapsed() < Duration::from_mins(1), "{kind}: {:?}", begun.elapsed());
+            }
+            let status: Status = panda.api().get(&app.path("/status")).await?;
+            assert_eq!(status.app.state.as_str(), "running");
+            Ok(())
+        },
+    );
+}
+
+#[test]
+fn a_node_that_is_drained_costs_no_request_and_one_that_is_lost_is_replaced_elsewhere() {
+    let name = std::thread::current().name().unwrap_or("main").to_owned();
+    let Some(ground) = Ground::or_skip(&name) else { return };
+    if Cluster::of_the_run().is_none() {
+        return skip("kubernetes-runtime", "KUBECONFIG names no cluster with an ingress");
+    }
+    let own = Cluster::own(&ground.run, &ground.pull).expect("a cluster starts");
+    let ours = Some(own.cluster().clone());
+    story_with(
+        |_| Ok(Options { cluster: ours, ..Options::default() }),
+        async |panda| nodes(panda, &own).await,
+    );
+}
+
+async fn nodes(panda: &Installation, own: &OwnCluster) -> anyhow::Result<()> {
+    own.node("add", 2)?;
+    let cluster = own.cluster();
+    let app = App::create(panda, "web").await?;
+    let mut first = image(panda, "v1");
+    first.overrides.replicas = Some(4);
+    app.deploy_live(&first).await?;
+    let on_second = || {
+        cluster.kubectl(&[
+            "get",
+            "pods",
+            "-A",
+            "-l",
+            "dev.panda/process=web",
+            "-o",
+            "jsonpath={..nodeName}",
+        ])
+    };
+    anyhow::ensure!(on_second()?.contains("node-2"), "instances are spread: {}", on_second()?);
+    let prober = app.probe()?;
+    prober.until_answers("v1", Duration::from_secs(10)).await?;
+    cluster.kubectl(&[
+        "drain",
+        "node-2",
+        "--ignore-daemonsets",
+        "--delete-emptydir-data",
+        "--timeout=120s",
+    ])?;
+    app.settle(4).await?;
+    anyhow::ensure!(!on_second()?.contains("node-2"), "the node is empty");
+    prober.stop().assert_no_failures();
+
+    cluster.kubectl(&["uncordon", "node-2"])?;
+    app.scale(8).await?;
+    anyhow::ensure!(on_second()?.contains("node-2"), "instances are spread: {}", on_second()?);
+    let prober = app.probe()?;
+    own.node("kill", 2)?;
+    let begun = Instant::now();
+    // Its instances count as lost after 20 s, and others have taken their place 10 s later: tests/cluster/README.md.
+    loop {
+        let placed = on_second()?.split_whitespace().filter(|node| *node == "node-1").count();
+        if placed >= 8 {
+            break;
+        }
+        anyhow::ensure!(
+            begun.elapsed() < Duration::from_mins(3),
+            "{placed} of 8 run on the node that is left"
+        );
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    // Requests may fail while the cluster thinks that the node is there, and not afterwards.
+    drop(prober);
+    let prober = app.probe()?;
+    tokio::time::sleep(Duration::from_secs(3)).await; // some hundred requests
+    prober.stop().assert_only("v1");
+    Ok(())
+}
+
+#[test]
+fn of_two_servers_either_may_die_in_a_deploy_and_the_other_brings_it_to_its_end() {
+    cluster_story_with(
+        |_| Ok(Options { database: Database::Postgres, ..Options::default() }),
+        async |panda| {
+            let second = SecondServer::start(panda).await?;
+            for (name, first_dies) in [("one", true), ("two", false)] {
+                let app = App::create(panda, name).await?;
+                let mut first = image(panda, "v1");
+                first.overrides.replicas = Some(2);
+                app.deploy_live(&first).await?;
+                let prober = app.probe()?;
+                prober.until_answers("v1", Duration::from_secs(10)).await?;
+                let id = app.begin(&image(panda, "v2")).await?;
+                app.until(&id, |deployment| deployment.state == "rolling").await?;
+                if first_dies {
+                    panda.kill9_server();
+                    second.until_live(&app.path(&format!("/deployments/{id}"))).await?;
+                    panda.start_server().await?;
+                } else {
+                    second.kill9();
+                    assert_eq!(app.end(&id).await?.state, "live");
+                }
+                prober.until_answers("v2", Duration::from_secs(20)).await?;
+                app.settle(2).await?;
+                prober.stop().assert_no_failures();
+                assert_eq!(app.releases().await?.len(), 2, "one release too many");
+            }
+            Ok(())
+        },
+    );
+}
