@@ -233,6 +233,18 @@ impl Installation {
         Ok(done.stdout)
     }
 
+    /// Runs `panda-server` with its settings, as an operator does.
+    pub async fn operate(&self, arguments: &[&str]) -> anyhow::Result<Finished> {
+        let mut program = Program::new(binary("panda-server")?)
+            .args(["--data-dir".into(), self.folder.join("data")])
+            .args(arguments.iter().copied())
+            .env("HOME", self.folder.join("home"));
+        for (name, value) in &*lock(&self.settings) {
+            program = program.env(name, value);
+        }
+        program.run(PATIENCE).await
+    }
+
     /// Starts the server and waits until it is ready.
     pub async fn start_server(&self) -> anyhow::Result<()> {
         self.launch_server()?;

@@ -2,6 +2,8 @@
 
 mod runtime;
 
+pub(crate) use runtime::kubernetes;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;

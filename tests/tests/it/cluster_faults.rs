@@ -211,15 +211,7 @@ async fn nodes(panda: &Installation, own: &OwnCluster) -> anyhow::Result<()> {
     first.overrides.replicas = Some(4);
     app.deploy_live(&first).await?;
     let on_second = || {
-        cluster.kubectl(&[
-            "get",
-            "pods",
-            "-A",
-            "-l",
-            "dev.panda/process=web",
-            "-o",
-            "jsonpath={..nodeName}",
-        ])
+        cluster.kubectl(&["get", "pods", "-A", "-l", "dev.panda/process=web", "-o", "jsonpath={..nodeName}"])
     };
     anyhow::ensure!(on_second()?.contains("node-2"), "instances are spread: {}", on_second()?);
     let prober = app.probe()?;
@@ -288,6 +280,40 @@ fn of_two_servers_either_may_die_in_a_deploy_and_the_other_brings_it_to_its_end(
                 app.settle(2).await?;
                 prober.stop().assert_no_failures();
                 assert_eq!(app.releases().await?.len(), 2, "one release too many");
+            }
+            Ok(())
+        },
+    );
+}
+
+#[test]
+fn doctor_finds_nothing_wrong_with_a_cluster_that_is_right_and_names_what_is_wrong() {
+    cluster_story_with(
+        |_| Ok(Options::default()),
+        async |panda| {
+            let well = panda.operate(&["doctor"]).await?;
+            assert_eq!(well.code, Some(0), "{well:?}");
+            for name in [
+                "Kubernetes",
+                "rights",
+                "ingress class",
+                "storage class",
+                "metrics",
+                "DNS",
+                "clock",
+                "buildkitd",
+                "registry",
+            ] {
+                let line = well.stdout.lines().find(|line| line.contains(name));
+                let line = line.with_context(|| format!("no look at {name}:\n{}", well.stdout))?;
+                assert!(line.starts_with("ok"), "{line}");
+            }
+            panda.set("PANDA_KUBERNETES__INGRESS_CLASS", "nobody");
+            panda.set("PANDA_REGISTRY__OWN_URL", "http://127.0.0.1:9");
+            let ill = panda.operate(&["doctor"]).await?;
+            assert_ne!(ill.code, Some(0), "{ill:?}");
+            for wrong in ["there is no class `nobody`", "connect to 127.0.0.1:9"] {
+                assert!(ill.stdout.contains(wrong), "{wrong} isn't said:\n{}", ill.stdout);
             }
             Ok(())
         },

@@ -1,22 +1,24 @@
 //! `panda-server doctor`: looks at everything that an installation stands on, and says how to mend it.
 
+mod cluster;
+mod docker;
+
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result, bail};
-use panda_builder::buildkit::{BuildkitConfig, Buildkitd};
+use anyhow::{Context as _, Result};
+use panda_builder::buildkit::Buildkitd;
 use panda_deployer::runtime::{Check, CheckState};
-use panda_docker::platform::{Component, PlatformHost};
 use panda_domain::clock::Clock;
 use panda_domain::route::CertificateState;
-use panda_edge::client::EdgeClient;
-use panda_registry_token::RegistryKey;
 use panda_store::Keyring;
 
-use super::{health, http, opening, ports};
-use crate::config::{Config, check};
-use crate::platform_containers::{Installation, registry_address};
+use super::opening;
+use crate::config::{Config, RuntimeKind, check};
+use crate::platform_containers::Installation;
+use crate::wiring;
+pub(super) use docker::{answers, registry_listens};
 
 const LIMIT: Duration = Duration::from_secs(5);
 /// Free room below which a look warns, and below which it fails.
@@ -28,13 +30,10 @@ const RENEWED_BEFORE_DAYS: i64 = 14;
 /// Looks, tells, and fails if anything failed.
 pub(super) async fn run(config: &Config) -> ExitCode {
     let mut checks = configuration(config);
-    let installation = Installation::load(&config.data_dir).ok().flatten().unwrap_or_default();
-    checks.extend(engine(config, &installation).await);
-    for component in Component::ALL {
-        checks.push(component_check(config, component, &installation).await);
-    }
-    checks.extend(registry_login(config).await);
-    checks.extend(taken_ports(config).await);
+    checks.extend(match config.runtime.kind {
+        RuntimeKind::Docker => docker::looks(config).await,
+        RuntimeKind::Kubernetes => cluster::looks(config).await,
+    });
     checks.push(disk(&config.data_dir));
     checks.push(clock(config));
     checks.push(key(config).await);
@@ -79,111 +78,12 @@ fn configuration(config: &Config) -> Vec<Check> {
     told.collect()
 }
 
-async fn engine(config: &Config, installation: &Installation) -> Vec<Check> {
-    let looked = async {
-        let host = PlatformHost::connect(&config.runtime.docker_socket, &installation.name).await?;
-        host.check().await
-    };
-    looked.await.unwrap_or_else(|error| {
-        let seen = format!("{:#}", anyhow::Error::from(error));
-        vec![look(
-            "Docker engine",
-            CheckState::Failed,
-            seen,
-            "systemctl start docker; then journalctl -u docker",
-        )]
-    })
-}
-
-async fn component_check(config: &Config, component: Component, installation: &Installation) -> Check {
-    match answers(config, component).await {
-        Ok(seen) => ok(component.word(), seen),
-        Err(error) => {
-            let name = format!("{}-{}", installation.name, component.word());
-            let fix = format!("docker logs {name}; `panda-server install` brings it up again");
-            look(component.word(), CheckState::Failed, format!("{error:#}"), fix)
-        }
-    }
-}
-
-/// Asks a component for an answer of its own, and returns what it said.
-pub(super) async fn answers(config: &Config, component: Component) -> Result<String> {
-    match component {
-        Component::Registry => {
-            let address = registry_address(config)?;
-            let answer = match RegistryKey::load(&config.registry.key_file, Clock::system())? {
-                Some(key) => http::get_as(&key.greeting_token(), address, "/v2/", LIMIT).await?,
-                None => http::get(address, "/v2/", LIMIT).await?,
-            };
-            match answer {
-                (200, _) => Ok(format!("answers on {address}")),
-                (401, _) => bail!("{address} doesn't know this installation's key"),
-                (status, _) => bail!("{address} answers {status}"),
-            }
-        }
-        Component::Buildkitd => {
-            let settings = BuildkitConfig { address: config.builder.address.clone(), tls: None };
-            let daemon = Buildkitd::new(&settings)?;
-            let version = tokio::time::timeout(LIMIT, daemon.version()).await;
-            let version = version.with_context(|| format!("no answer from {}", config.builder.address))??;
-            Ok(format!("BuildKit {version}"))
-        }
-        Component::Edge => {
-            let status = EdgeClient::new(&config.edge.control).with_deadline(LIMIT).status().await?;
-            let warnings = status.warnings.join("; ");
-            let warnings = if warnings.is_empty() { String::new() } else { format!(", but: {warnings}") };
-            Ok(format!(
-                "version {}, {} routes, {} certificates{warnings}",
-                status.version, status.routes, status.certificates
-            ))
-        }
-        Component::Server => {
-            health::ready(config).await?;
-            let info = health::server_info(config).await?;
-            let version = info.get("version").and_then(|version| version.as_str()).unwrap_or("unknown");
-            Ok(format!("version {version}, ready"))
-        }
-    }
-}
-
-/// Warns of a registry that serves everybody: build steps and all programs of this machine reach it.
-async fn registry_login(config: &Config) -> Option<Check> {
-    let answer = http::get(registry_address(config).ok()?, "/v2/", LIMIT).await.ok()?;
-    let seen = "everybody who reaches it, every build step included, can read and replace all images";
-    let fix = "panda-server install; it asks for a login from then on, and apps run on";
-    match answer.0 {
-        401 => Some(ok("registry login", "serves nobody without a token")),
-        200 => Some(look("registry login", CheckState::Warning, seen, fix)),
-        // What is wrong stands in the look at the registry itself.
-        _ => None,
-    }
-}
-
-/// Tells whether a registry listens there, whatever it thinks of us.
-pub(super) async fn registry_listens(config: &Config) -> bool {
-    let Ok(address) = registry_address(config) else { return false };
-    matches!(http::get(address, "/v2/", LIMIT).await, Ok((200 | 401, _)))
-}
-
-/// Names those who hold a port that one of ours needs.
-async fn taken_ports(config: &Config) -> Vec<Check> {
-    let wanted = match ports::wanted(config) {
-        Ok(wanted) => wanted,
-        Err(failure) => return vec![look("ports", CheckState::Failed, failure.to_string(), "")],
-    };
-    let mut checks = Vec::new();
-    for port in &wanted {
-        if answers(config, port.component).await.is_err()
-            && let Err(failure) = ports::check(std::slice::from_ref(port), &[])
-        {
-            checks.push(look("ports", CheckState::Failed, failure.cause, failure.fix));
-        }
-    }
-    if checks.is_empty() {
-        let numbers: Vec<_> = wanted.iter().map(|port| port.address.port().to_string()).collect();
-        checks.push(ok("ports", format!("{} are ours or free", numbers.join(", "))));
-    }
-    checks
+/// Asks the builder for its version.
+async fn builder_version(config: &Config) -> Result<String> {
+    let daemon = Buildkitd::new(&wiring::buildkit(config)?)?;
+    let version = tokio::time::timeout(LIMIT, daemon.version()).await;
+    let version = version.with_context(|| format!("no answer from {}", config.builder.address))??;
+    Ok(format!("BuildKit {version}"))
 }
 
 fn disk(data_dir: &Path) -> Check {
