@@ -42,7 +42,7 @@ pub(crate) struct Hand<'a> {
 }
 
 /// What is built by hand.
-const REPOSITORY: &str = "bench/by-hand";
+pub(crate) const REPOSITORY: &str = "bench/by-hand";
 
 /// Writes what a person would have from `docker login`, before the clock runs.
 fn log_in(panda: &Installation) -> anyhow::Result<PathBuf> {
@@ -114,30 +114,8 @@ impl<'a> Hand<'a> {
 
     /// Builds and pushes; returns the image as the engine pulls it.
     pub(crate) async fn build(&self, folder: &Path) -> anyhow::Result<String> {
-        let ground = &self.panda.ground;
-        let metadata = self.panda.folder.join("metadata.json");
-        let output = format!(
-            "type=image,name={}/{REPOSITORY}:latest,push=true,oci-mediatypes=true,registry.insecure=true",
-            ground.push
-        );
-        let program = std::env::var_os("PANDA_BENCH_BUILDCTL").context("PANDA_BENCH_BUILDCTL isn't set")?;
-        let done = Program::new(program)
-            .args(["--addr", &ground.buildkit, "build", "--progress", "plain", "--frontend", "dockerfile.v0"])
-            .args([
-                "--local",
-                &format!("context={}", folder.display()),
-                "--local",
-                &format!("dockerfile={}", folder.display()),
-            ])
-            .args(["--output", &output, "--metadata-file", &metadata.display().to_string()])
-            .env("HOME", self.panda.folder.join("home"))
-            .env("DOCKER_CONFIG", &self.docker_config)
-            .run(PATIENCE)
-            .await?;
-        anyhow::ensure!(done.code == Some(0), "buildctl: {}", done.stderr);
-        let said: Value = serde_json::from_slice(&std::fs::read(metadata)?)?;
-        let digest = said["containerimage.digest"].as_str().context("buildctl gave no digest")?;
-        Ok(format!("{}/{REPOSITORY}@{digest}", ground.pull))
+        let digest = build(self.panda, folder).await?;
+        Ok(format!("{}/{REPOSITORY}@{digest}", self.panda.ground.pull))
     }
 
     /// From an image to the moment when only its instances answer; what served before goes on running.
@@ -223,6 +201,35 @@ impl Drop for Hand<'_> {
         }
         let _ = docker.call(&["network", "rm", &self.network]);
     }
+}
+
+/// Builds and pushes by `buildctl`; returns the digest.
+pub(crate) async fn build(panda: &Installation, folder: &Path) -> anyhow::Result<String> {
+    let ground = &panda.ground;
+    let docker_config = log_in(panda)?;
+    let metadata = panda.folder.join("metadata.json");
+    let output = format!(
+        "type=image,name={}/{REPOSITORY}:latest,push=true,oci-mediatypes=true,registry.insecure=true",
+        ground.push
+    );
+    let program = std::env::var_os("PANDA_BENCH_BUILDCTL").context("PANDA_BENCH_BUILDCTL isn't set")?;
+    let done = Program::new(program)
+        .args(["--addr", &ground.buildkit, "build", "--progress", "plain", "--frontend", "dockerfile.v0"])
+        .args([
+            "--local",
+            &format!("context={}", folder.display()),
+            "--local",
+            &format!("dockerfile={}", folder.display()),
+        ])
+        .args(["--output", &output, "--metadata-file", &metadata.display().to_string()])
+        .env("HOME", panda.folder.join("home"))
+        .env("DOCKER_CONFIG", docker_config)
+        .run(PATIENCE)
+        .await?;
+    anyhow::ensure!(done.code == Some(0), "buildctl: {}", done.stderr);
+    let said: Value = serde_json::from_slice(&std::fs::read(metadata)?)?;
+    let digest = said["containerimage.digest"].as_str().context("buildctl gave no digest")?;
+    Ok(digest.to_owned())
 }
 
 /// Waits until something listens.

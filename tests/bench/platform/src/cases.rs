@@ -183,17 +183,17 @@ impl<'a> Images<'a> {
     }
 }
 
-fn reference(panda: &Installation, tag: &str) -> String {
+pub(crate) fn reference(panda: &Installation, tag: &str) -> String {
     format!("{}/web:{tag}", panda.ground.images)
 }
 
-fn flip(new: &mut bool) -> &'static str {
+pub(crate) fn flip(new: &mut bool) -> &'static str {
     *new = !*new;
     if *new { "v2" } else { "v1" }
 }
 
 /// Changes one line; returns what only the changed app says.
-fn change(source: &Source, version: &mut u32) -> anyhow::Result<String> {
+pub(crate) fn change(source: &Source, version: &mut u32) -> anyhow::Result<String> {
     *version += 1;
     let text = std::fs::read_to_string(source.path().join("server.js"))?;
     let line = |line: &str| {
@@ -218,7 +218,7 @@ async fn deploy(
 }
 
 /// Runs the command line until only what is wished answers; the end of the command and of the old instances isn't counted.
-async fn timed(
+pub(crate) async fn timed(
     panda: &Installation,
     app: &App<'_>,
     folder: &Path,
@@ -234,7 +234,7 @@ async fn timed(
 }
 
 /// The newest deployment and its progress, as the command line shows it.
-async fn phases(panda: &Installation, app: &App<'_>) -> anyhow::Result<Value> {
+pub(crate) async fn phases(panda: &Installation, app: &App<'_>) -> anyhow::Result<Value> {
     let mut page: Value = panda.api().get(&app.path("/deployments?limit=1")).await?;
     let deployment = page["items"][0].take();
     let id = deployment["id"].as_str().unwrap_or_default();

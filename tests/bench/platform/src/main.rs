@@ -6,6 +6,8 @@
 mod bare;
 mod by_hand;
 mod cases;
+mod cluster;
+mod kubectl;
 mod memory;
 mod nginx;
 mod pair;
@@ -19,7 +21,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use panda_e2e::{Ground, Installation, Options};
+use panda_e2e::{Cluster, Ground, Installation, Options};
 
 /// Measures a private installation. Every figure is a sample of this machine in this moment: compare within one run.
 #[derive(Debug, Parser)]
@@ -55,11 +57,14 @@ struct RunArgs {
     /// Apps for the memory.
     #[arg(long, value_delimiter = ',', default_value = "0,100,1000")]
     apps: Vec<usize>,
-    /// Parts to run.
+    /// On the cluster that the surroundings have, against kubectl.
+    #[arg(long)]
+    cluster: bool,
+    /// Parts to run; on a cluster `change`, `image`, `rollback` and `scale`.
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "change,unchanged,image,rollback,reads,startup,memory"
+        default_value = "change,unchanged,image,rollback,scale,reads,startup,memory"
     )]
     only: Vec<String>,
     /// Where the JSON and the table go.
@@ -80,6 +85,19 @@ async fn run(args: &RunArgs) -> anyhow::Result<()> {
         Ground::or_skip("panda-bench").context("the surroundings aren't set up: run `make bench`")?;
     let wants = |part: &str| args.only.iter().any(|wanted| wanted == part);
     let mut report = report::Report::begin();
+    if args.cluster {
+        let cluster = Cluster::of_the_run().context("there is no cluster: run `make bench`")?;
+        let options = Options { cluster: Some(cluster), ..Options::default() };
+        let panda = Installation::start_with(&ground, options).await?;
+        let pairs = cluster::run(&panda, args.rounds, &wants).await;
+        if pairs.is_err() {
+            panda.print_logs();
+        }
+        pairs?.into_iter().for_each(|pair| report.add(pair));
+        report.end();
+        report.print();
+        return report.save(&args.out);
+    }
     if ["change", "unchanged", "image", "rollback", "reads", "startup"].into_iter().any(wants) {
         let quiet =
             [("PANDA_LOG__FILTER".to_owned(), "info,panda_platform_api::http::frame=warn".to_owned())];
