@@ -46,9 +46,9 @@ impl Cluster {
     pub fn own(run: &str, registry: &str) -> anyhow::Result<OwnCluster> {
         let name = format!("{run}-own");
         let mut own = OwnCluster { name: name.clone(), cluster: None };
-        own.script(&["up", &name])?;
-        own.script(&["registry", &name, registry])?;
-        let said = own.script(&["env", &name])?;
+        OwnCluster::script(&["up", &name])?;
+        OwnCluster::script(&["registry", &name, registry])?;
+        let said = OwnCluster::script(&["env", &name])?;
         let get = |wanted: &str| {
             let line = said.lines().find_map(|line| line.strip_prefix(wanted)?.strip_prefix('='));
             line.map(str::to_owned).with_context(|| format!("the cluster tells no {wanted}"))
@@ -123,10 +123,10 @@ impl OwnCluster {
 
     /// Adds a node, removes it or ends it as by a power cut.
     pub fn node(&self, verb: &str, number: u32) -> anyhow::Result<()> {
-        self.script(&["node", &self.name, verb, &number.to_string()]).map(drop)
+        Self::script(&["node", &self.name, verb, &number.to_string()]).map(drop)
     }
 
-    fn script(&self, arguments: &[&str]) -> anyhow::Result<String> {
+    fn script(arguments: &[&str]) -> anyhow::Result<String> {
         let script = crate::ground::repository().join("tests/cluster/cluster.sh");
         Program::new(script)
             .with_own_environment()
@@ -138,7 +138,7 @@ impl OwnCluster {
 
 impl Drop for OwnCluster {
     fn drop(&mut self) {
-        let _ = self.script(&["down", &self.name]);
+        let _ = Self::script(&["down", &self.name]);
     }
 }
 

@@ -99,7 +99,7 @@ mod tests {
             assert!(ours.exchange(wrong, &wished).is_none(), "{wrong}");
         }
         let short = ours.pull_token("acme/api", Duration::from_secs(10));
-        clock.advance(jiff::SignedDuration::from_secs(11));
+        clock.advance(Duration::from_secs(11));
         assert!(ours.exchange(short.reveal(), &wished).is_none());
         assert!(ours.exchange(login.reveal(), &wished).is_some());
     }

@@ -17,6 +17,7 @@ use super::workloads::EnvironmentKey;
 
 /// What this runtime can do; what it can't is refused when it is asked for, not when it fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each can be there without the others")]
 pub struct Capabilities {
     /// `docker` or `kubernetes`.
     pub name: &'static str,

@@ -30,7 +30,7 @@ pub(super) fn routes() -> Router<Shared> {
 
 /// What clients read: older ones the first, newer ones the second.
 #[derive(Serialize)]
-struct Token {
+struct Answer {
     token: String,
     access_token: String,
     expires_in: u64,
@@ -38,7 +38,7 @@ struct Token {
 
 /// The OAuth 2 form as containerd sends it. The user's name says nothing.
 #[derive(Deserialize)]
-struct Grant {
+struct Asked {
     #[serde(default)]
     grant_type: String,
     #[serde(default)]
@@ -61,11 +61,11 @@ async fn by_basic(
     answer(&platform, &shown, &scopes.join(" "))
 }
 
-async fn by_form(State(platform): State<Shared>, Form(grant): Form<Grant>) -> Result<Response> {
-    if grant.grant_type != "password" {
+async fn by_form(State(platform): State<Shared>, Form(asked): Form<Asked>) -> Result<Response> {
+    if asked.grant_type != "password" {
         return Err(Error::new(ErrorCode::InvalidRequest, "only `grant_type=password` is answered"));
     }
-    answer(&platform, &grant.password, &grant.scope)
+    answer(&platform, &asked.password, &asked.scope)
 }
 
 /// `repository:NAME:pull` gives NAME, whatever else is wished for it: nobody pushes with a login.
@@ -80,7 +80,7 @@ fn answer(platform: &Shared, shown: &str, scope: &str) -> Result<Response> {
     let token = key.exchange(shown, &wished).ok_or_else(refused)?;
     let token = token.reveal().to_owned();
     let expires_in = panda_registry_token::LIFETIME.as_secs();
-    let body = Json(Token { access_token: token.clone(), token, expires_in });
+    let body = Json(Answer { access_token: token.clone(), token, expires_in });
     Ok(([(CACHE_CONTROL, "no-store")], body).into_response())
 }
 

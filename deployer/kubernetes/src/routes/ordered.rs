@@ -91,7 +91,7 @@ mod tests {
 
     use super::*;
 
-    fn certificate(status: serde_json::Value) -> Certificate {
+    fn certificate(status: &serde_json::Value) -> Certificate {
         serde_json::from_value(json!({
             "apiVersion": "cert-manager.io/v1", "kind": "Certificate",
             "metadata": { "name": "c", "creationTimestamp": "2026-01-01T00:00:00Z" },
@@ -104,7 +104,7 @@ mod tests {
     fn state(status: serde_json::Value, waits: &str, at: &str) -> CertificateState {
         let waits =
             [("a.example".to_owned(), waits.to_owned())].into_iter().filter(|(_, said)| !said.is_empty());
-        ordered(&certificate(status), &waits.collect(), at.parse().unwrap()).unwrap().state
+        ordered(&certificate(&status), &waits.collect(), at.parse().unwrap()).unwrap().state
     }
 
     #[test]
@@ -112,7 +112,7 @@ mod tests {
         let ready = json!({ "notAfter": "2026-04-01T00:00:00Z", "renewalTime": "2026-03-01T00:00:00Z",
             "conditions": [{ "type": "Ready", "status": "True" }] });
         let seen =
-            ordered(&certificate(ready), &HashMap::new(), "2026-01-01T00:01:00Z".parse().unwrap()).unwrap();
+            ordered(&certificate(&ready), &HashMap::new(), "2026-01-01T00:01:00Z".parse().unwrap()).unwrap();
         assert!(matches!(seen.state, CertificateState::Issued { not_after } if not_after == 1_775_001_600));
         assert_eq!(seen.renewal_at, "2026-03-01T00:00:00Z".parse().ok());
         let waits = json!({ "conditions": [{ "type": "Ready", "status": "False", "message": "Issuing" }] });
