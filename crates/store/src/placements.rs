@@ -228,7 +228,8 @@ impl Tx {
 
     /// Returns replicas and size of each process that was ever scaled.
     pub async fn formation(&mut self, id: &PlacementId) -> Result<Formation> {
-        let sql = "select process, replicas, cpu_millis, memory_bytes, autoscale_min, autoscale_max, autoscale_cpu,
+        let sql =
+            "select process, replicas, cpu_millis, memory_bytes, autoscale_min, autoscale_max, autoscale_cpu,
             autoscale_memory from formations where placement_id = $1";
         let rows = self.sql("formations", sql).bind(id).list(read_scale);
         Ok(rows.await?.into_iter().collect())

@@ -136,6 +136,7 @@ impl Harness {
             health: HealthCheck { interval_s: 1, failures: 1, ..HealthCheck::default() },
             shutdown: Shutdown { drain_s: 1, grace_s: 3, ..Shutdown::default() },
             replicas,
+            autoscale: None,
             size: Size { cpu_millis: 500, memory_bytes: 96 << 20 },
             discoverable: true,
         }

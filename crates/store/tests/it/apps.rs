@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use panda_domain::event::Actor;
 use panda_domain::autoscale::Autoscale;
+use panda_domain::event::Actor;
 use panda_domain::formation::{Formation, Scale, Size};
 use panda_domain::route::CertificateState;
 use panda_domain::secret::Secret;
