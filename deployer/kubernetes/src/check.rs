@@ -18,7 +18,7 @@ use crate::labels;
 use crate::runtime::Driver;
 
 /// What the driver does: API group, resource, subresource, verbs.
-const RIGHTS: [(&str, &str, &str, &[&str]); 20] = [
+const RIGHTS: [(&str, &str, &str, &[&str]); 21] = [
     ("", "namespaces", "", &["get", "list", "watch", "create", "patch", "delete"]),
     ("", "pods", "", &["list", "watch", "patch", "delete"]),
     ("", "pods", "log", &["get"]),
@@ -35,6 +35,7 @@ const RIGHTS: [(&str, &str, &str, &[&str]); 20] = [
     ("", "events", "", &["list", "watch"]),
     ("", "persistentvolumeclaims", "", &["list"]),
     ("apps", "deployments", "", &["list", "watch", "create", "patch", "delete"]),
+    ("autoscaling", "horizontalpodautoscalers", "", &["list", "watch", "create", "patch", "delete"]),
     ("batch", "jobs", "", &["list", "watch", "create", "patch", "delete"]),
     ("networking.k8s.io", "ingresses", "", &["list", "watch", "create", "patch", "delete"]),
     ("networking.k8s.io", "networkpolicies", "", &["create", "patch"]),

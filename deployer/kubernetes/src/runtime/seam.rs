@@ -8,9 +8,9 @@ use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 use panda_deployer::runtime::{
     Capabilities, Check, EnvironmentKey, EnvironmentSpec, ExecRequest, ExecSession, ExecSize, Inspect,
-    Inventory, LogChunk, LogQuery, ObservedRoutes, ObservedWorkload, Progress, PullImage, ResolvedImage,
-    RouteTable, Routes, RuntimeEvent, RuntimeResult, TaskKey, TaskSpec, TaskStatus, Tasks, Usage,
-    WorkloadKey, WorkloadSpec, Workloads,
+    Inventory, LogChunk, LogQuery, ObservedAutoscaler, ObservedRoutes, ObservedWorkload, Progress, PullImage,
+    ResolvedImage, RouteTable, Routes, RuntimeEvent, RuntimeResult, TaskKey, TaskSpec, TaskStatus, Tasks,
+    Usage, WorkloadKey, WorkloadSpec, Workloads,
 };
 use panda_domain::ids::{InstanceId, PlacementId};
 use panda_domain::image::Digest;
@@ -107,7 +107,7 @@ impl Tasks for KubernetesRuntime {
 impl Inspect for KubernetesRuntime {
     fn capabilities(&self) -> Capabilities {
         // The cluster's ingress serves: it holds no requests, and what it counts is its own affair.
-        Capabilities { name: "kubernetes", autoscale: false, request_holding: false, http_metrics: false }
+        Capabilities { name: "kubernetes", autoscale: true, request_holding: false, http_metrics: false }
     }
 
     async fn check(&self) -> Vec<Check> {
@@ -137,6 +137,14 @@ impl Inspect for KubernetesRuntime {
         placement: &PlacementId,
     ) -> RuntimeResult<Vec<Usage>> {
         self.driver.usage(environment, placement).await
+    }
+
+    async fn autoscalers(
+        &self,
+        environment: &EnvironmentKey,
+        placement: &PlacementId,
+    ) -> RuntimeResult<Vec<ObservedAutoscaler>> {
+        self.driver.autoscalers(environment, placement)
     }
 
     async fn manifest(&self, environment: &EnvironmentKey, placement: &PlacementId) -> RuntimeResult<String> {
