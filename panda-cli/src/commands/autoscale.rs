@@ -25,7 +25,7 @@ pub(super) async fn run(session: &Session, args: &AutoscaleArgs) -> Result<()> {
         }
         AutoscaleCommand::Off => {
             let ask = target.ask(["autoscale"]).with("process", &process);
-            session.api.exchange(Method::DELETE, &ask, &()).await?
+            session.api.ask(Method::DELETE, &ask).await?
         }
     };
     show(session, &changed);
@@ -41,7 +41,10 @@ async fn list(session: &Session, process: Option<&str>) -> Result<()> {
         return Ok(());
     }
     if all.is_empty() {
-        session.out.say(&format!("nothing of `{}` is autoscaled; `panda autoscale set --min 2 --max 10` begins it", target.app));
+        session.out.say(&format!(
+            "nothing of `{}` is autoscaled; `panda autoscale set --min 2 --max 10` begins it",
+            target.app
+        ));
         return Ok(());
     }
     let rows = all.iter().map(|one| {
