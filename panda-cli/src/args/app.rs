@@ -122,7 +122,7 @@ pub(crate) struct ScaleArgs {
 While it is on, the number is the cluster's: `panda scale web=3` is refused, sizes can be changed.")]
 pub(crate) struct AutoscaleArgs {
     /// The process [default: web, or the only one]
-    #[arg(short, long, global = true, value_name = "PROCESS")]
+    #[arg(short, long, global = true, value_name = "PROCESS", display_order = 50)]
     pub(crate) process: Option<String>,
     #[command(subcommand)]
     pub(crate) command: Option<AutoscaleCommand>,

@@ -108,7 +108,8 @@ pub async fn show(
     let row = apps::require_placement(&mut tx, &principal.team, app, environment).await?;
     let placed = apps::read(&mut tx, principal, app, environment).await?;
     drop(tx);
-    let asked = platform.runtime.autoscalers(&environment_of(&row.placement), &row.placement.id);
+    let key = environment_of(&row.placement);
+    let asked = platform.runtime.autoscalers(&key, &row.placement.id);
     let told = tokio::time::timeout(PATIENCE, asked).await.ok().and_then(std::result::Result::ok);
     let seen = seen(&placed);
     let autoscaled = placed.formation.iter().filter(|(_, scale)| scale.autoscale.is_some());
