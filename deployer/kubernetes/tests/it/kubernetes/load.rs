@@ -71,6 +71,31 @@ async fn loaded(harness: &mut Harness, place: &Place) -> Result<()> {
     beside(&client, &namespace).await
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_is_applied_keeps_a_number_that_no_autoscaler_ever_wrote() {
+    own(|harness, place| Box::pin(unwritten(harness, place))).await;
+}
+
+/// Here the number is still ours, and a field that its only owner leaves out would fall back to 1.
+async fn unwritten(harness: &mut Harness, place: &Place) -> Result<()> {
+    let mut spec = harness.spec(place, App::Web, 3);
+    spec.autoscale = Some(Autoscale { min: 2, max: 4, cpu_percent: Some(90), memory_percent: None });
+    harness.serve(&spec).await?;
+    let (client, namespace) = cluster(place).await?;
+    let deployments = Api::<Deployment>::namespaced(client, &namespace);
+    ensure!(owner(&deployments, &spec).await? == "panda Apply", "it was set when the deployment was made");
+    for step in [1, 2] {
+        spec.size.memory_bytes += 1 << 20;
+        let before = of(&deployments, &spec).await?.metadata.generation;
+        harness.runtime.ensure_workload(&spec).await?;
+        let after = of(&deployments, &spec).await?;
+        ensure!(after.metadata.generation > before, "the size was applied");
+        ensure!(after.spec.and_then(|spec| spec.replicas) == Some(3), "step {step}");
+        ensure!(owner(&deployments, &spec).await? != "panda Apply", "we left it out");
+    }
+    Ok(())
+}
+
 /// An app that takes all of the processor that it may have.
 fn burning(harness: &Harness, place: &Place) -> WorkloadSpec {
     let mut spec = harness.spec(place, App::Shell, 1);
