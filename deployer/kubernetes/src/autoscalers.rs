@@ -172,11 +172,18 @@ mod tests {
 
     #[test]
     fn conditions_become_reasons_that_people_understand() {
-        let absent = "the HPA was unable to compute the replica count: failed to get cpu utilization: unable to get metrics for resource cpu: unable to fetch metrics from resource metrics API: the server could not find the requested resource (get pods.metrics.k8s.io)";
-        let told = says("ScalingActive", "False", "FailedGetResourceMetric", absent).unwrap();
-        assert!(told.contains("metrics-server"), "{told}");
-        let early = "the HPA was unable to compute the replica count: failed to get cpu utilization: unable to get metrics for resource cpu: no metrics returned from resource metrics API";
-        let told = says("ScalingActive", "False", "FailedGetResourceMetric", early).unwrap();
+        // As Kubernetes 1.36 says it without metrics-server: when it isn't installed, when it doesn't run, when it has just begun.
+        let begins = "the HPA was unable to compute the replica count: failed to get cpu usage: unable to get metrics for resource cpu: ";
+        for end in [
+            "unable to fetch metrics from resource metrics API: the server could not find the requested resource (get pods.metrics.k8s.io)",
+            "unable to fetch metrics from resource metrics API: the server is currently unable to handle the request (get pods.metrics.k8s.io)",
+        ] {
+            let told =
+                says("ScalingActive", "False", "FailedGetResourceMetric", &format!("{begins}{end}")).unwrap();
+            assert!(told.contains("metrics-server"), "{told}");
+        }
+        let early = format!("{begins}no metrics returned from resource metrics API");
+        let told = says("ScalingActive", "False", "FailedGetResourceMetric", &early).unwrap();
         assert!(told.contains("half a minute"), "{told}");
         let told = says("ScalingActive", "False", "Odd", "who knows").unwrap();
         assert!(told.contains("who knows"), "{told}");

@@ -1,3 +1,6 @@
+use panda_deployer::desired::environment_of;
+use panda_deployer::runtime::{ObservedWorkload, WorkloadKey};
+use panda_domain::names::{EnvironmentName, ProcessName};
 use panda_test_support::panda::{Answer, Client, TestPanda};
 use serde_json::{Value, json};
 
@@ -59,6 +62,40 @@ async fn bounds_are_set_shown_and_taken_away_and_each_is_an_event() {
     assert_eq!(ann.delete("/api/v1/apps/shop/autoscale?process=web").await.status, 200);
     assert_eq!(ann.get("/api/v1/apps/shop/autoscale").await.json["items"], json!([]));
     assert_eq!(panda.generation("shop").await, before + 2);
+}
+
+/// Writes down that the autoscaler of the release that serves was seen to want so many, as the rollout does.
+async fn seen_to_want(panda: &TestPanda, wanted: u32) {
+    let mut tx = panda.platform.store.begin().await.expect("begin");
+    let team = tx.teams().await.expect("teams").remove(0).id;
+    let app = "shop".parse().expect("a name");
+    let found = tx.placement_by_names(&team, &app, &EnvironmentName::production()).await.expect("look");
+    let row = found.expect("the app is there");
+    let key = WorkloadKey {
+        environment: environment_of(&row.placement),
+        placement: row.placement.id.clone(),
+        process: ProcessName::web(),
+        release: row.placement.last_good_release.clone().expect("it serves"),
+        revision: row.last_good_revision,
+    };
+    let seen = ObservedWorkload { key, release_number: 1, wanted: Some(wanted), instances: Vec::new() };
+    let json = serde_json::to_string(&[seen]).expect("plain data");
+    tx.set_observed(&row.placement.id, &json, panda.platform.store.clock().now()).await.expect("write");
+    tx.commit().await.expect("commit");
+}
+
+#[tokio::test]
+async fn the_number_that_the_load_says_is_shown_and_stays_when_it_is_turned_off() {
+    let (panda, ann) = with_release().await;
+    set(&ann, &bounds("web")).await;
+    seen_to_want(&panda, 4).await;
+    let status = ann.get("/api/v1/apps/shop/status").await;
+    assert_eq!(status.json["app"]["processes"]["web"]["replicas"], 4, "{}", status.text);
+    assert_eq!(ann.get("/api/v1/apps/shop/autoscale").await.json["items"][0]["replicas"], 4);
+    let doctor = ann.get("/api/v1/apps/shop/doctor").await;
+    assert_eq!(doctor.json["items"][0]["seen"], "0 of 4 ready", "{}", doctor.text);
+    let off = ann.delete("/api/v1/apps/shop/autoscale?process=web").await;
+    assert_eq!(off.json["processes"]["web"]["replicas"], 4, "{}", off.text);
 }
 
 #[tokio::test]
