@@ -176,7 +176,8 @@ fn bounds_of_load_read_well_and_are_asked_for_by_process() {
     assert_eq!(bare, json!({ "process": "web", "min": 2, "max": 10 }), "the server knows the default");
     let off = fake.seen_at("DELETE", "/apps/shop/autoscale");
     assert_eq!(off[0].query, "environment=production&process=worker");
-    let shown: serde_json::Value = user.panda("autoscale -a shop --json").ends(0).last_json();
+    let ran = user.panda("autoscale -a shop --json");
+    let shown: serde_json::Value = serde_json::from_str(&ran.ends(0).out).unwrap();
     assert_eq!(
         (&shown[0]["cpu_percent"], &shown[1]["reason"]),
         (&json!(91), &json!("this cluster tells no loads"))
