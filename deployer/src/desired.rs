@@ -11,6 +11,7 @@ use panda_domain::release::{FileContent, ProcessSpec, ReleaseConfig, ReleaseImag
 use panda_domain::secret::Secret;
 use panda_registry_token::RegistryKey;
 
+use crate::autoscale::Standing;
 use crate::plan::{Attempt, ProcessWish};
 use crate::runtime::{EnvironmentKey, FileSpec, ImageUser, PullImage, SecretEnv, WorkloadKey, WorkloadSpec};
 
@@ -53,11 +54,16 @@ pub struct MissingVariable {
     pub key: String,
 }
 
-/// Returns the names of a release's processes with their scale: the formation's, else one replica.
-pub fn process_wishes(config: &ReleaseConfig, formation: &Formation) -> Vec<ProcessWish> {
+/// Returns the names of a release's processes with how many instances of each are wanted: the formation's, else one, or what
+/// the autoscaler wants now.
+pub fn process_wishes(
+    config: &ReleaseConfig,
+    formation: &Formation,
+    standing: &Standing<'_>,
+) -> Vec<ProcessWish> {
     let wish = |(name, spec): (&ProcessName, &ProcessSpec)| ProcessWish {
         name: name.clone(),
-        replicas: scale_of(formation, name).replicas,
+        replicas: standing.wanted(name, &scale_of(formation, name)),
         startup: std::time::Duration::from_secs(u64::from(spec.health.startup_s)),
     };
     config.processes.iter().map(wish).collect()
@@ -101,6 +107,7 @@ impl Running<'_> {
             health: spec.health.clone(),
             shutdown: spec.shutdown.clone(),
             replicas: scale.replicas,
+            autoscale: scale.autoscale,
             size: scale.size,
             discoverable: process.is_web() || self.config.processes.len() == 1,
         })

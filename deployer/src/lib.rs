@@ -3,6 +3,7 @@
 //! Owns the seam to the runtimes ([`runtime`]), the pure decisions ([`mod@plan`], [`desired`], [`diagnosis`]) and the
 //! reconcilers that carry them out ([`rollout`], [`routes`], [`certificates`], [`garbage`]). Must not know Docker or Kubernetes.
 
+pub mod autoscale;
 pub mod certificates;
 pub mod deadlines;
 pub mod desired;

@@ -152,7 +152,11 @@ impl Rollouts {
         let mut changed = false;
         for pass in 0..PASSES {
             let loaded = load::load(&self.store, &self.settings, id, neighbours).await?;
-            let Some(state) = loaded else { return Ok(changed) };
+            let Some(mut state) = loaded else { return Ok(changed) };
+            if !self.runtime.capabilities().autoscale {
+                // The wish may have come from another installation.
+                state.formation.values_mut().for_each(|scale| scale.autoscale = None);
+            }
             if pass > 0 {
                 observed =
                     own_workloads(&self.runtime.observe(&environment_of(&state.row.placement)).await?, id);

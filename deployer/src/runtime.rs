@@ -15,7 +15,7 @@ mod workloads;
 pub use error::{RuntimeError, RuntimeResult};
 pub use inspect::{
     Capabilities, Check, CheckState, ExecRequest, ExecSession, ExecSize, Inspect, LogChunk, LogQuery,
-    LogStream, LogTarget, Usage,
+    LogStream, LogTarget, ObservedAutoscaler, Usage,
 };
 pub use routes::{
     CertificateSpec, ChallengeSpec, ObservedRoutes, OrderedCertificate, RouteSpec, RouteTable, RouteTarget,

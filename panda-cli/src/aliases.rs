@@ -15,6 +15,8 @@ const ALIASES: &[(&[&str], &[&str])] = &[
     (&["secrets"], &["env"]),
     (&["secrets", "set"], &["env", "set", "--secret"]),
     (&["ps:scale"], &["scale"]),
+    (&["ps:autoscale:enable"], &["autoscale", "set"]),
+    (&["ps:autoscale:disable"], &["autoscale", "off"]),
     (&["ps:restart"], &["restart"]),
     (&["ps:exec"], &["exec"]),
     (&["run:detached"], &["run", "--detach"]),
@@ -115,6 +117,8 @@ mod tests {
         assert_eq!(turned("panda secrets set A"), "panda env set --secret A");
         assert_eq!(turned("panda releases:info v1"), "panda releases info v1");
         assert_eq!(turned("panda help deploy"), "panda deploy --help");
+        assert_eq!(turned("panda autoscale:set --min 2"), "panda autoscale set --min 2");
+        assert_eq!(turned("panda ps:autoscale:disable"), "panda autoscale off");
         assert_eq!(turned("panda version"), "panda --version");
         assert_eq!(turned("panda config"), "panda env list");
     }

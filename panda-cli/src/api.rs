@@ -167,6 +167,11 @@ impl Api {
         self.body(self.request(method, ask).timeout(EXCHANGE).json(body)).await
     }
 
+    /// Sends a request without a body and reads the answer.
+    pub(crate) async fn ask<T: DeserializeOwned>(&self, method: Method, ask: &Ask) -> Result<T> {
+        self.body(self.request(method, ask).timeout(EXCHANGE)).await
+    }
+
     /// Sends a request without a body and doesn't read the answer.
     pub(crate) async fn order(&self, method: Method, ask: &Ask) -> Result<()> {
         self.send(self.request(method, ask).timeout(EXCHANGE)).await.map(drop)

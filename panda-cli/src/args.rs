@@ -8,7 +8,9 @@ mod run;
 mod team;
 mod value;
 
-pub(crate) use app::{DomainsCommand, EnvCommand, ReleasesArgs, ReleasesCommand, ScaleArgs};
+pub(crate) use app::{
+    AutoscaleArgs, AutoscaleCommand, DomainsCommand, EnvCommand, ReleasesArgs, ReleasesCommand, ScaleArgs,
+};
 pub(crate) use deploy::{BuildArgs, CancelArgs, DeployArgs, FollowArgs, InitArgs, LinkArgs, RollbackArgs};
 pub(crate) use run::{EventsArgs, ExecArgs, LogsArgs, OpenArgs, RunArgs, StatusArgs};
 pub(crate) use team::{AppsCommand, CompletionArgs, DestroyArgs, DoctorArgs, LoginArgs, TokensCommand};
@@ -96,6 +98,8 @@ pub(crate) enum Verb {
     },
     /// Change how many instances run, and their size
     Scale(ScaleArgs),
+    /// Let the number of instances follow the load, on Kubernetes
+    Autoscale(AutoscaleArgs),
     /// List releases, look into one, compare two
     Releases(ReleasesArgs),
     /// Go back to an earlier release, without building

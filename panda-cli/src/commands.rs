@@ -12,6 +12,7 @@ use crate::target::Place;
 
 mod account;
 mod apps;
+mod autoscale;
 mod build;
 mod deploy;
 mod doctor;
@@ -56,6 +57,7 @@ async fn with_session(session: &Session, verb: Verb) -> Result<()> {
         Verb::Status(args) => status::status(session, &args).await,
         Verb::Logs(args) => logs::run(session, &args).await,
         Verb::Env { command } => env::run(session, command).await,
+        Verb::Autoscale(args) => autoscale::run(session, &args).await,
         Verb::Scale(args) => scale::run(session, &args).await,
         Verb::Releases(args) => releases::run(session, args).await,
         Verb::Rollback(args) => deploy::rollback(session, &args).await,

@@ -4,6 +4,7 @@
 
 mod access;
 pub mod apps;
+pub mod autoscale;
 pub mod claim;
 pub mod cookie;
 pub mod deployments;
@@ -69,6 +70,7 @@ fn quick_routes() -> OpenApiRouter<Shared> {
         .merge(projects::routes())
         .merge(apps::routes())
         .merge(scale::routes())
+        .merge(autoscale::routes())
         .merge(env::routes())
         .merge(domains::routes())
         .merge(events::routes())

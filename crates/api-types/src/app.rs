@@ -73,8 +73,11 @@ pub struct App {
 /// Replicas and size of a process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProcessScale {
-    /// Wanted instances.
+    /// Wanted instances; between bounds, as many as are wanted now.
     pub replicas: u32,
+    /// Between which bounds the number follows the load, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscale: Option<AutoscaleBounds>,
     /// Ready instances, as observed.
     #[serde(default)]
     pub ready: u32,
@@ -82,6 +85,61 @@ pub struct ProcessScale {
     pub cpu_millis: u32,
     /// Bytes for each.
     pub memory_bytes: u64,
+}
+
+/// Between which bounds, and at what load, the number of a process's instances changes by itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AutoscaleBounds {
+    /// The fewest instances.
+    pub min: u32,
+    /// The most.
+    pub max: u32,
+    /// The load of the processor to hold, percent of an instance's cores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_percent: Option<u32>,
+    /// The load of the memory to hold, percent of an instance's memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_percent: Option<u32>,
+}
+
+/// Sets the bounds of a process, whole. Makes no release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AutoscaleRequest {
+    /// The process.
+    pub process: String,
+    /// The fewest instances, at least 1.
+    pub min: u32,
+    /// The most.
+    pub max: u32,
+    /// The load of the processor to hold, 5 to 95 percent; 70 when neither load is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_percent: Option<u32>,
+    /// The load of the memory to hold, 5 to 95 percent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_percent: Option<u32>,
+}
+
+/// A process whose number of instances follows its load, as observed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Autoscaler {
+    /// The process.
+    pub process: String,
+    /// Its bounds, and the loads to hold.
+    pub bounds: AutoscaleBounds,
+    /// Instances that are wanted now.
+    pub replicas: u32,
+    /// Ready instances.
+    pub ready: u32,
+    /// The processor's load now, percent of an instance's cores on average, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_percent: Option<u32>,
+    /// The memory's load now, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_percent: Option<u32>,
+    /// Why the number doesn't follow the load, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// Changes scale. Makes no release.

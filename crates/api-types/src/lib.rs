@@ -20,7 +20,10 @@ pub use account::{
     ClaimRequest, DeviceApproval, DeviceCode, DeviceCodeRequest, DeviceTokenRequest, LoginRequest, Member,
     PasswordChange, Session, Token, TokenCreated, TokenRequest, Whoami,
 };
-pub use app::{App, AppRequest, Environment, ProcessScale, Project, ScaleRequest, Status};
+pub use app::{
+    App, AppRequest, AutoscaleBounds, AutoscaleRequest, Autoscaler, Environment, ProcessScale, Project,
+    ScaleRequest, Status,
+};
 pub use common::{Page, PageQuery};
 pub use deployment::{DeployRequest, Deployment, DeploymentAccepted, DeploymentOverrides, RollbackRequest};
 pub use domain::{DnsRecord, Domain, DomainRequest};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::autoscale::Autoscale;
 use crate::names::ProcessName;
 
 /// The most replicas that one process may have.
@@ -27,15 +28,18 @@ impl Default for Size {
 /// Replicas and size of one process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scale {
-    /// How many instances are wanted; 0 stops the process.
+    /// How many instances are wanted; 0 stops the process. While it is autoscaled this is only what it starts with.
     pub replicas: u32,
     /// The size of each.
     pub size: Size,
+    /// Between which bounds the replicas change by load, if they do.
+    #[serde(default)]
+    pub autoscale: Option<Autoscale>,
 }
 
 impl Default for Scale {
     fn default() -> Self {
-        Self { replicas: 1, size: Size::default() }
+        Self { replicas: 1, size: Size::default(), autoscale: None }
     }
 }
 

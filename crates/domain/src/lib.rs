@@ -5,6 +5,7 @@
 //! [`ids::IdSource`].
 
 pub mod app;
+pub mod autoscale;
 pub mod build;
 pub mod clock;
 pub mod deployment;

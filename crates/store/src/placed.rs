@@ -1,6 +1,7 @@
 //! An app in an environment, as a list or a page shows it: one query and no column more, because nothing is read as often.
 
 use jiff::Timestamp;
+use panda_domain::autoscale::Autoscale;
 use panda_domain::formation::{Formation, Scale, Size};
 use panda_domain::ids::{AppId, PlacementId, ProjectId, ReleaseId, TeamId};
 use panda_domain::names::{AppName, EnvironmentName, ProcessName, ProjectName};
@@ -52,14 +53,17 @@ pub struct GoodRelease {
     pub number: u32,
 }
 
-/// The formation comes in one column, so that a page of apps is one query. No process name has a space or a comma.
+/// The formation comes in one column, so that a page of apps is one query. No process name has a space or a comma; 0 stands for
+/// what isn't set.
 macro_rules! select {
     ($rest:literal) => {
         concat!(
             "select p.id, p.app_id, a.name as app_name, j.name as project_name, e.name as environment_name, p.host,
                 p.desired_release_id, p.last_good_release_id, p.last_good_revision,
                 (select r.number from releases r where r.id = p.last_good_release_id) as good_number,
-                (select string_agg(f.process || ' ' || f.replicas || ' ' || f.cpu_millis || ' ' || f.memory_bytes, ',')
+                (select string_agg(f.process || ' ' || f.replicas || ' ' || f.cpu_millis || ' ' || f.memory_bytes
+                    || ' ' || coalesce(f.autoscale_min, 0) || ' ' || coalesce(f.autoscale_max, 0)
+                    || ' ' || coalesce(f.autoscale_cpu, 0) || ' ' || coalesce(f.autoscale_memory, 0), ',')
                     from formations f where f.placement_id = p.id) as formation,
                 p.observed, p.observed_at, p.deleting_at, p.created_at
             from placements p
@@ -101,13 +105,18 @@ fn read(row: &Row) -> Result<PlacedRow> {
     })
 }
 
-/// Reads `process replicas cpu_millis memory_bytes`.
+/// Reads `process replicas cpu_millis memory_bytes min max cpu memory`.
 fn scale_of(text: &str) -> Option<(ProcessName, Scale)> {
     let mut words = text.split(' ');
     let process = words.next()?.parse().ok()?;
     let replicas = words.next()?.parse().ok()?;
     let size = Size { cpu_millis: words.next()?.parse().ok()?, memory_bytes: words.next()?.parse().ok()? };
-    Some((process, Scale { replicas, size }))
+    let mut figure = || words.next()?.parse::<u32>().ok();
+    let (min, max, cpu, memory) = (figure()?, figure()?, figure()?, figure()?);
+    let set = |percent: u32| Some(percent).filter(|percent| *percent > 0);
+    let autoscale =
+        (min > 0).then(|| Autoscale { min, max, cpu_percent: set(cpu), memory_percent: set(memory) });
+    Some((process, Scale { replicas, size, autoscale }))
 }
 
 impl Tx {

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use panda_domain::app::{App, Placement};
+use panda_domain::autoscale::Autoscale;
 use panda_domain::formation::{Formation, Scale, Size};
 use panda_domain::ids::{AppId, PlacementId, ReleaseId, TeamId};
 use panda_domain::names::{AppName, EnvironmentName, ProcessName, ProjectName};
@@ -228,31 +229,54 @@ impl Tx {
     /// Returns replicas and size of each process that was ever scaled.
     pub async fn formation(&mut self, id: &PlacementId) -> Result<Formation> {
         let sql =
-            "select process, replicas, cpu_millis, memory_bytes from formations where placement_id = $1";
-        let rows = self.sql("formations", sql).bind(id).list(|row| {
-            let size =
-                Size { cpu_millis: row.number("cpu_millis")?, memory_bytes: row.number("memory_bytes")? };
-            Ok((row.parse::<ProcessName>("process")?, Scale { replicas: row.number("replicas")?, size }))
-        });
+            "select process, replicas, cpu_millis, memory_bytes, autoscale_min, autoscale_max, autoscale_cpu,
+            autoscale_memory from formations where placement_id = $1";
+        let rows = self.sql("formations", sql).bind(id).list(read_scale);
         Ok(rows.await?.into_iter().collect())
     }
 
-    /// Sets replicas and size of one process.
+    /// Sets replicas, size and bounds of one process.
     pub async fn set_scale(&mut self, id: &PlacementId, process: &ProcessName, scale: &Scale) -> Result<()> {
-        let sql = "insert into formations (placement_id, process, replicas, cpu_millis, memory_bytes)
-            values ($1, $2, $3, $4, $5)
+        let sql = "insert into formations (placement_id, process, replicas, cpu_millis, memory_bytes,
+                autoscale_min, autoscale_max, autoscale_cpu, autoscale_memory)
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
             on conflict (placement_id, process) do update set replicas = excluded.replicas,
-                cpu_millis = excluded.cpu_millis, memory_bytes = excluded.memory_bytes";
+                cpu_millis = excluded.cpu_millis, memory_bytes = excluded.memory_bytes,
+                autoscale_min = excluded.autoscale_min, autoscale_max = excluded.autoscale_max,
+                autoscale_cpu = excluded.autoscale_cpu, autoscale_memory = excluded.autoscale_memory";
+        let bounds = scale.autoscale;
         self.sql("formations", sql)
             .bind(id)
             .bind(process)
             .bind(scale.replicas)
             .bind(scale.size.cpu_millis)
             .bind(scale.size.memory_bytes)
+            .bind(bounds.map(|bounds| bounds.min))
+            .bind(bounds.map(|bounds| bounds.max))
+            .bind(bounds.and_then(|bounds| bounds.cpu_percent))
+            .bind(bounds.and_then(|bounds| bounds.memory_percent))
             .run()
             .await?;
         Ok(())
     }
+}
+
+fn read_scale(row: &Row) -> Result<(ProcessName, Scale)> {
+    let optional = |column| match row.opt_int(column)? {
+        Some(_) => row.number::<u32>(column).map(Some),
+        None => Ok(None),
+    };
+    let autoscale = match (optional("autoscale_min")?, optional("autoscale_max")?) {
+        (Some(min), Some(max)) => Some(Autoscale {
+            min,
+            max,
+            cpu_percent: optional("autoscale_cpu")?,
+            memory_percent: optional("autoscale_memory")?,
+        }),
+        _ => None,
+    };
+    let size = Size { cpu_millis: row.number("cpu_millis")?, memory_bytes: row.number("memory_bytes")? };
+    Ok((row.parse("process")?, Scale { replicas: row.number("replicas")?, size, autoscale }))
 }
 
 fn gone(id: &PlacementId) -> StoreError {

@@ -4,6 +4,7 @@
 //! containers run, [`runtime_contracts_of_containers!`](crate::runtime_contracts_of_containers) too, and where networks are closed,
 //! [`runtime_contracts_of_closed_networks!`](crate::runtime_contracts_of_closed_networks).
 
+pub mod autoscale;
 pub mod containers;
 pub mod failures;
 pub mod insight;
@@ -136,6 +137,7 @@ impl Harness {
             health: HealthCheck { interval_s: 1, failures: 1, ..HealthCheck::default() },
             shutdown: Shutdown { drain_s: 1, grace_s: 3, ..Shutdown::default() },
             replicas,
+            autoscale: None,
             size: Size { cpu_millis: 500, memory_bytes: 96 << 20 },
             discoverable: true,
         }
@@ -240,6 +242,11 @@ macro_rules! runtime_contracts {
             an_address_is_not_given_again
             a_worker_is_ready_once_it_runs
             a_change_is_hinted
+        );
+        $crate::runtime_contracts!(@tests $harness, autoscale:
+            an_autoscaled_workload_starts_as_told_and_keeps_its_number
+            an_autoscaled_workload_stays_within_its_bounds
+            autoscaling_begins_and_ends_without_a_jump
         );
         $crate::runtime_contracts!(@tests $harness, failures:
             an_app_that_never_listens_is_not_ready_and_says_so

@@ -19,7 +19,7 @@ use crate::runtime::Driver;
 use crate::view::Kind;
 
 /// What the driver does: API group, resource, subresource, verbs.
-const RIGHTS: [(&str, &str, &str, &[&str]); 20] = [
+const RIGHTS: [(&str, &str, &str, &[&str]); 21] = [
     ("", "namespaces", "", &["get", "list", "watch", "create", "patch", "delete"]),
     ("", "pods", "", &["list", "watch", "patch", "delete"]),
     ("", "pods", "log", &["get"]),
@@ -36,6 +36,7 @@ const RIGHTS: [(&str, &str, &str, &[&str]); 20] = [
     ("", "events", "", &["list", "watch"]),
     ("", "persistentvolumeclaims", "", &["list"]),
     ("apps", "deployments", "", &["list", "watch", "create", "patch", "delete"]),
+    ("autoscaling", "horizontalpodautoscalers", "", &["list", "watch", "create", "patch", "delete"]),
     ("batch", "jobs", "", &["list", "watch", "create", "patch", "delete"]),
     ("networking.k8s.io", "ingresses", "", &["list", "watch", "create", "patch", "delete"]),
     ("networking.k8s.io", "networkpolicies", "", &["create", "patch"]),

@@ -3,6 +3,7 @@
 //! Owns the objects that carry this installation's label, and touches no others. What it needs to know after a crash stands on
 //! the objects themselves. Must not know the store, deployments or users.
 
+mod autoscalers;
 mod check;
 mod cluster;
 mod config;

@@ -33,6 +33,8 @@ impl Driver {
             for deployment in deployments.iter().filter(|one| of_placement(&one.metadata)) {
                 objects.extend(hole(deployment));
                 objects.push(plain(&**deployment));
+                let autoscaler = self.view.autoscalers.get(&namespace, &deployment.name_any());
+                objects.extend(autoscaler.map(|one| plain(&*one)));
             }
             let services = self.view.services.within(&namespace);
             objects

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -36,6 +37,7 @@ const HINTS: usize = 1024;
 pub(crate) struct View {
     pub(crate) namespaces: Kind<Namespace>,
     pub(crate) deployments: Kind<Deployment>,
+    pub(crate) autoscalers: Kind<HorizontalPodAutoscaler>,
     pub(crate) pods: Kind<Pod>,
     pub(crate) jobs: Kind<Job>,
     pub(crate) services: Kind<Service>,
@@ -98,6 +100,7 @@ impl View {
         Self {
             namespaces: Kind::new("namespaces"),
             deployments: Kind::new("deployments"),
+            autoscalers: Kind::new("autoscalers"),
             pods: Kind::new("pods"),
             jobs: Kind::new("jobs"),
             services: Kind::new("services"),
@@ -127,6 +130,7 @@ impl View {
         let broken = [
             self.namespaces.broken(),
             self.deployments.broken(),
+            self.autoscalers.broken(),
             self.pods.broken(),
             self.jobs.broken(),
             self.services.broken(),

@@ -1,7 +1,10 @@
+use panda_domain::autoscale::Autoscale;
+use panda_domain::formation::Scale;
 use panda_domain::ids::{EnvironmentId, IdSource, PlacementId, TeamId};
 use panda_domain::instance::LastExit;
 
 use super::*;
+use crate::autoscale::Standing;
 use crate::runtime::EnvironmentKey;
 
 struct World {
@@ -38,7 +41,7 @@ impl World {
             release: attempt.release.clone(),
             revision: attempt.revision,
         };
-        ObservedWorkload { key, release_number: 1, instances }
+        ObservedWorkload { key, release_number: 1, wanted: None, instances }
     }
 
     fn instance(&self, state: InstanceState) -> ObservedInstance {
@@ -225,4 +228,52 @@ fn scaled_to_zero_is_ready_with_nothing_running_once_its_image_was_seen() {
     assert_eq!(plan(&seen).next, Move::Switch);
     world.now = Timestamp::from_second(1_000_301).unwrap();
     assert_eq!(decide(&world, phase, None, &[], 0).next, Move::TimeOut);
+}
+
+/// What a plan counts with where the number follows the load.
+fn counted(world: &World, rolling: bool, observed: &[ObservedWorkload]) -> u32 {
+    let bounds = Autoscale { min: 2, max: 6, cpu_percent: Some(70), memory_percent: None };
+    let scale = Scale { replicas: 3, autoscale: Some(bounds), ..Scale::default() };
+    let standing = Standing { target: Some(&world.new), serving: Some(&world.old), rolling, observed };
+    standing.wanted(&ProcessName::web(), &scale)
+}
+
+#[test]
+fn what_the_autoscaler_wants_is_what_has_to_be_ready() {
+    let world = World::new();
+    let wants = |attempt, wanted, ready| {
+        let states = vec![InstanceState::Ready; ready];
+        ObservedWorkload { wanted: Some(wanted), ..world.workload(attempt, &states) }
+    };
+    let rolls = [wants(&world.old, 5, 5), wants(&world.new, 5, 4)];
+    let replicas = counted(&world, true, &rolls);
+    assert_eq!(replicas, 5);
+    assert_eq!(decide(&world, world.rolling(), Some(&world.old), &rolls, replicas).next, Move::Wait);
+    let ready = [wants(&world.old, 5, 5), wants(&world.new, 5, 5)];
+    assert_eq!(decide(&world, world.rolling(), Some(&world.old), &ready, replicas).next, Move::Switch);
+
+    let steady = Phase::Steady { live_at: None, may_go_back: false };
+    for (wanted, ready, converged) in [(4, 4, true), (4, 3, false)] {
+        let one = [wants(&world.new, wanted, ready)];
+        let replicas = counted(&world, false, &one);
+        let plan = decide(&world, steady.clone(), Some(&world.new), &one, replicas);
+        assert_eq!((replicas, plan.converged), (wanted, converged));
+    }
+}
+
+#[test]
+fn a_release_takes_the_number_over_within_its_bounds() {
+    let world = World::new();
+    let fixed = |attempt, count| world.workload(attempt, &vec![InstanceState::Ready; count]);
+    let wants = |attempt, wanted| ObservedWorkload { wanted: Some(wanted), ..world.workload(attempt, &[]) };
+    assert_eq!(counted(&world, true, &[]), 3, "the first one starts with what was wished");
+    assert_eq!(counted(&world, true, &[fixed(&world.old, 5)]), 5, "the old one had a fixed number");
+    assert_eq!(counted(&world, true, &[fixed(&world.old, 1)]), 2);
+    assert_eq!(counted(&world, true, &[wants(&world.old, 9), wants(&world.new, 2)]), 6);
+    assert_eq!(counted(&world, true, &[wants(&world.old, 2), wants(&world.new, 4)]), 4);
+    assert_eq!(
+        counted(&world, false, &[wants(&world.old, 6), wants(&world.new, 4)]),
+        4,
+        "its load is its own"
+    );
 }

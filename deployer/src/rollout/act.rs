@@ -9,7 +9,8 @@ use panda_store::DeploymentRow;
 
 use super::Rollouts;
 use super::load::{AppState, Target};
-use crate::desired::{MissingVariable, environment_of, process_wishes, scale_of};
+use crate::autoscale::Standing;
+use crate::desired::{MissingVariable, environment_of, scale_of};
 use crate::diagnosis;
 use crate::error::DeployError;
 use crate::plan::{Move, Phase, Plan, ProcessWish, Situation, plan};
@@ -24,11 +25,7 @@ impl Rollouts {
         state: &AppState,
         observed: &[ObservedWorkload],
     ) -> Result<bool, DeployError> {
-        let wishes = state
-            .target
-            .as_ref()
-            .map(|t| process_wishes(&t.release.config, &state.formation))
-            .unwrap_or_default();
+        let wishes = state.wishes(observed);
         let phase = self.phase(state).await?;
         let image_there = match self.see_image(state, &wishes).await? {
             Ok(there) => there,
@@ -49,7 +46,8 @@ impl Rollouts {
         }
         if let Some(target) = &state.target
             && !plan.ensure.is_empty()
-            && let Some(failure) = self.ensure(state, target, &wishes, &plan).await?
+            && let Some(failure) =
+                self.ensure(state, target, (&wishes, &state.standing(observed)), &plan).await?
         {
             return self.refused(state, failure).await;
         }
@@ -161,13 +159,14 @@ impl Rollouts {
         &self,
         state: &AppState,
         target: &Target,
-        wishes: &[ProcessWish],
+        (wishes, standing): (&[ProcessWish], &Standing<'_>),
         plan: &Plan,
     ) -> Result<Option<Failure>, DeployError> {
         let running = state.running(target, &self.settings);
         for wish in wishes.iter().filter(|w| plan.ensure.contains(&w.name)) {
             let Some(spec) = target.release.config.processes.get(&wish.name) else { continue };
-            let workload = match running.workload(&wish.name, spec, scale_of(&state.formation, &wish.name)) {
+            let scale = standing.scale(wish.replicas, scale_of(&state.formation, &wish.name));
+            let workload = match running.workload(&wish.name, spec, scale) {
                 Ok(workload) => workload,
                 Err(missing) => return Ok(Some(missing_variable(&missing))),
             };

@@ -11,9 +11,11 @@ use panda_domain::ids::PlacementId;
 use panda_domain::names::ProcessName;
 use panda_store::{DeploymentRow, PlacementRow, ReleaseRow, Security, Store};
 
-use crate::desired::{Running, neighbour_variable};
+use crate::autoscale::Standing;
+use crate::desired::{Running, neighbour_variable, process_wishes};
 use crate::error::DeployError;
-use crate::plan::Attempt;
+use crate::plan::{Attempt, ProcessWish};
+use crate::runtime::ObservedWorkload;
 use crate::settings::DeploySettings;
 
 /// What the state says about one app.
@@ -114,6 +116,26 @@ pub(super) async fn neighbours(store: &Store, of: &Placement) -> Result<Arc<Neig
 }
 
 impl AppState {
+    /// Returns where the app stands.
+    pub(super) fn standing<'a>(&'a self, observed: &'a [ObservedWorkload]) -> Standing<'a> {
+        let state = self.active.as_ref().map(|deployment| &deployment.state);
+        Standing {
+            target: self.target.as_ref().map(|target| &target.attempt),
+            serving: self.serving.as_ref(),
+            rolling: state == Some(&DeploymentState::Rolling),
+            observed,
+        }
+    }
+
+    /// Returns what is wished of each process of the target.
+    pub(super) fn wishes(&self, observed: &[ObservedWorkload]) -> Vec<ProcessWish> {
+        let wishes = self
+            .target
+            .as_ref()
+            .map(|target| process_wishes(&target.release.config, &self.formation, &self.standing(observed)));
+        wishes.unwrap_or_default()
+    }
+
     /// Returns the target as something to make specs of.
     pub(super) fn running<'a>(&'a self, target: &'a Target, settings: &'a DeploySettings) -> Running<'a> {
         Running {

@@ -5,7 +5,6 @@ use panda_store::DeploymentRow;
 
 use super::Rollouts;
 use super::load::AppState;
-use crate::desired::scale_of;
 use crate::error::DeployError;
 use crate::runtime::ObservedWorkload;
 use crate::waiting::Step;
@@ -31,8 +30,8 @@ impl Rollouts {
         if self.was_shown(deployment, "release") {
             self.show_step(deployment, "release", "run the release command", "done", "").await?;
         }
-        for process in target.release.config.processes.keys() {
-            let wanted = scale_of(&state.formation, process).replicas;
+        for wish in state.wishes(observed) {
+            let (process, wanted) = (&wish.name, wish.replicas);
             let workload = observed.iter().find(|w| target.attempt.owns(&w.key) && w.key.process == *process);
             let ready = workload.map_or(0, ObservedWorkload::ready);
             // What can't start yet has no instance; the others are there to be looked at themselves.

@@ -94,6 +94,24 @@ impl FakeRuntime {
         self.state().images.keys().cloned().collect()
     }
 
+    /// Makes the autoscaler of a workload want so many instances, as a load would; within its bounds, like a real one.
+    pub fn load(&self, key: &super::WorkloadKey, replicas: u32) {
+        let now = self.clock.now();
+        let mut state = self.settled();
+        let Some(workload) = state.workloads.get_mut(key) else { return };
+        let Some(bounds) = workload.spec.autoscale else { return };
+        let wanted = bounds.within(replicas);
+        workload.wanted = Some(wanted);
+        state.resize(key, wanted as usize, &self.ids, now);
+        drop(state);
+        self.hint();
+    }
+
+    /// Makes the runtime have no autoscaler, as Docker has none.
+    pub fn without_autoscale(&self) {
+        self.state().no_autoscale = true;
+    }
+
     /// Makes `ensure_workload` be refused with these words until `None` is set.
     pub fn refuse_workloads(&self, reason: Option<&str>) {
         self.state().refusal = reason.map(str::to_owned);

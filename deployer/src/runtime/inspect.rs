@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::RuntimeResult;
 use super::tasks::TaskKey;
-use super::workloads::EnvironmentKey;
+use super::workloads::{EnvironmentKey, WorkloadKey};
 
 /// What this runtime can do; what it can't is refused when it is asked for, not when it fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,6 +155,21 @@ pub struct Usage {
     pub memory_limit_bytes: Option<u64>,
 }
 
+/// What the autoscaler of a workload sees and wants now. What it can't tell is `None`, never invented.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedAutoscaler {
+    /// Whose.
+    pub key: WorkloadKey,
+    /// How many instances it wants.
+    pub wanted: Option<u32>,
+    /// Thousandths of a core that each instance uses, on average.
+    pub cpu_millis: Option<u32>,
+    /// Bytes that each instance uses, on average.
+    pub memory_bytes: Option<u64>,
+    /// What keeps it from changing the number as the load says; words for people.
+    pub trouble: Option<String>,
+}
+
 /// Looking inside.
 #[async_trait]
 pub trait Inspect: Send + Sync {
@@ -176,6 +191,14 @@ pub trait Inspect: Send + Sync {
     /// Tells what each running instance of the placement uses.
     async fn usage(&self, environment: &EnvironmentKey, placement: &PlacementId)
     -> RuntimeResult<Vec<Usage>>;
+    /// Tells what the autoscalers of the placement see; none where the runtime has none.
+    async fn autoscalers(
+        &self,
+        _environment: &EnvironmentKey,
+        _placement: &PlacementId,
+    ) -> RuntimeResult<Vec<ObservedAutoscaler>> {
+        Ok(Vec::new())
+    }
     /// Returns the generated objects of a placement as people may read them, secrets as holes: Docker's create
     /// requests as JSON, or Kubernetes' objects as YAML.
     async fn manifest(&self, environment: &EnvironmentKey, placement: &PlacementId) -> RuntimeResult<String>;

@@ -6,6 +6,7 @@ use std::fmt;
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use jiff::Timestamp;
+use panda_domain::autoscale::Autoscale;
 use panda_domain::formation::Size;
 use panda_domain::ids::{EnvironmentId, InstanceId, PlacementId, ReleaseId, TeamId};
 use panda_domain::image::Digest;
@@ -135,8 +136,10 @@ pub struct WorkloadSpec {
     pub health: HealthCheck,
     /// How it is stopped.
     pub shutdown: Shutdown,
-    /// How many instances.
+    /// How many instances. Where there are bounds: with how many it starts.
     pub replicas: u32,
+    /// Between which bounds the runtime changes the number by load. Only where it has the capability.
+    pub autoscale: Option<Autoscale>,
     /// The size of each.
     pub size: Size,
     /// Whether other apps of the environment find these instances by the app's name (true for the release that serves).
@@ -191,6 +194,9 @@ pub struct ObservedWorkload {
     pub key: WorkloadKey,
     /// The release's number, from labels.
     pub release_number: u32,
+    /// How many instances its autoscaler wants; `None` where none rules.
+    #[serde(default)]
+    pub wanted: Option<u32>,
     /// Its instances, oldest first.
     pub instances: Vec<ObservedInstance>,
 }
@@ -217,7 +223,8 @@ pub trait Workloads: Send + Sync {
     /// Removes an environment that has no workloads. Absent is fine.
     async fn remove_environment(&self, key: &EnvironmentKey) -> RuntimeResult<()>;
     /// Starts what is missing, stops what is too much (newest surplus last out of the routes is the caller's business: the
-    /// caller shrinks only what no route names), restarts what died with backoff. Never waits for readiness.
+    /// caller shrinks only what no route names), restarts what died with backoff. Never waits for readiness. Between bounds the
+    /// number that the autoscaler chose stays; outside of them it is brought to the nearer one.
     async fn ensure_workload(&self, spec: &WorkloadSpec) -> RuntimeResult<Progress>;
     /// Drains and removes all instances: out of discovery, the drain time, the signal, the grace, kill. Returns `Working`
     /// until the last one is gone. Absent is `Converged`. Volumes stay.

@@ -18,7 +18,7 @@ use panda_deployer::tasks::TaskRuns;
 use panda_domain::app::App;
 use panda_domain::deployment::{CancelReason, DeploymentState, PhaseDeadlines, Trigger};
 use panda_domain::event::Actor;
-use panda_domain::formation::{Scale, Size};
+use panda_domain::formation::Scale;
 use panda_domain::ids::{DeploymentId, PlacementId, TaskId};
 use panda_domain::image::Digest;
 use panda_domain::job::{JobPayload, deployment_key};
@@ -159,7 +159,7 @@ impl Rig {
     /// Scales a process, as the API does.
     pub(crate) async fn scale(&self, process: &str, replicas: u32) {
         let mut tx = self.store().begin().await.unwrap();
-        let scale = Scale { replicas, size: Size::default() };
+        let scale = Scale { replicas, ..Scale::default() };
         let process: ProcessName = process.parse().unwrap();
         tx.set_scale(&self.placement, &process, &scale).await.unwrap();
         tx.bump_generation(&self.placement).await.unwrap();

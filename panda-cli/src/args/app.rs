@@ -113,6 +113,45 @@ pub(crate) struct ScaleArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  panda autoscale                       # bounds, loads and numbers as they are now
+  panda autoscale set --min 2 --max 10 --cpu 70 --memory 80
+  panda autoscale set --min 1 --max 4 -p worker
+  panda autoscale off                   # as many stay as there are
+
+While it is on, the number is the cluster's: `panda scale web=3` is refused, sizes can be changed.")]
+pub(crate) struct AutoscaleArgs {
+    /// The process [default: web, or the only one]
+    #[arg(short, long, global = true, value_name = "PROCESS", display_order = 50)]
+    pub(crate) process: Option<String>,
+    #[command(subcommand)]
+    pub(crate) command: Option<AutoscaleCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AutoscaleCommand {
+    /// Set the bounds and the loads to hold, instead of those before
+    #[command(after_help = "Example:\n  panda autoscale set --min 2 --max 10 --cpu 70 --memory 80")]
+    Set {
+        /// The fewest instances
+        #[arg(long, value_name = "N", value_parser = value::bound, allow_negative_numbers = true)]
+        min: u32,
+        /// The most
+        #[arg(long, value_name = "N", value_parser = value::bound, allow_negative_numbers = true)]
+        max: u32,
+        /// Percent of each instance's cores to hold [default: 70, unless --memory is given]
+        #[arg(long, value_name = "PERCENT", value_parser = value::percent, allow_negative_numbers = true)]
+        cpu: Option<u32>,
+        /// Percent of each instance's memory to hold
+        #[arg(long, value_name = "PERCENT", value_parser = value::percent, allow_negative_numbers = true)]
+        memory: Option<u32>,
+    },
+    /// Fix the number at what it is now
+    #[command(visible_alias = "unset", after_help = "Example:\n  panda autoscale off -p worker")]
+    Off,
+}
+
+#[derive(Debug, Args)]
 #[command(
     args_conflicts_with_subcommands = true,
     after_help = "Examples:

@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 
+use panda_domain::autoscale::PERCENTS;
 use panda_domain::formation::MAX_REPLICAS;
 
 /// A value that isn't what it should be.
@@ -30,6 +31,16 @@ fn number(
 /// Reads a number of instances.
 pub(crate) fn replicas(text: &str) -> Result<u32, WrongValue> {
     number(text, "number of instances", 0..=MAX_REPLICAS, "; 0 stops the process")
+}
+
+/// Reads the fewest or the most instances.
+pub(crate) fn bound(text: &str) -> Result<u32, WrongValue> {
+    number(text, "number of instances", 1..=MAX_REPLICAS, "")
+}
+
+/// Reads a load: `70` or `70%`.
+pub(crate) fn percent(text: &str) -> Result<u32, WrongValue> {
+    number(text.strip_suffix('%').unwrap_or(text), "percentage", PERCENTS, "")
 }
 
 /// Reads a port.

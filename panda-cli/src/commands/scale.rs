@@ -4,6 +4,7 @@ use panda_api_types::{App, ErrorCode, ScaleRequest};
 use panda_domain::manifest::{closest, parse_bytes, parse_cpu};
 use reqwest::Method;
 
+use super::autoscale::bounded;
 use crate::args::ScaleArgs;
 use crate::error::{CliError, Result};
 use crate::session::Session;
@@ -65,7 +66,7 @@ fn replicas(text: &str) -> Result<u32> {
     crate::args::replicas(text).map_err(|wrong| CliError::usage(wrong.to_string()).hint(wrong.fix))
 }
 
-fn known(app: &App, process: &str) -> Result<String> {
+pub(super) fn known(app: &App, process: &str) -> Result<String> {
     if app.processes.contains_key(process) {
         return Ok(process.to_owned());
     }
@@ -82,7 +83,7 @@ fn known(app: &App, process: &str) -> Result<String> {
 }
 
 /// Returns `web`, or the only process.
-fn main_process(app: &App) -> Result<String> {
+pub(super) fn main_process(app: &App) -> Result<String> {
     if app.processes.contains_key("web") {
         return Ok("web".to_owned());
     }
@@ -96,7 +97,8 @@ fn main_process(app: &App) -> Result<String> {
     }
 }
 
-fn show(session: &Session, app: &App) {
+/// Shows the scale of every process.
+pub(super) fn show(session: &Session, app: &App) {
     if session.out.json {
         session.out.json(app);
         return;
@@ -108,7 +110,10 @@ fn show(session: &Session, app: &App) {
         };
         vec![
             name.clone(),
-            scale.replicas.to_string(),
+            scale
+                .autoscale
+                .as_ref()
+                .map_or_else(|| scale.replicas.to_string(), |bounds| bounded(bounds, scale.replicas)),
             ready,
             cores(scale.cpu_millis),
             memory(scale.memory_bytes),

@@ -3,6 +3,7 @@
 use panda_api_types::{Deployment, ErrorCode, Instance, Status};
 use panda_domain::clock::Clock;
 
+use super::autoscale::bounded;
 use crate::args::StatusArgs;
 use crate::error::{CliError, Result};
 use crate::follow::{self, Interrupt};
@@ -69,9 +70,10 @@ pub(super) async fn status(session: &Session, args: &StatusArgs) -> Result<()> {
     for (name, scale) in &app.processes {
         let core = if scale.cpu_millis == 1000 { "core" } else { "cores" };
         let size = format!("each {} {core}, {}", cores(scale.cpu_millis), memory(scale.memory_bytes));
-        let ready = match scale.replicas {
-            0 => "scaled to 0".to_owned(),
-            replicas => format!("{} of {replicas} ready", scale.ready),
+        let ready = match (&scale.autoscale, scale.replicas) {
+            (Some(bounds), now) => format!("{}, {} ready", bounded(bounds, now), scale.ready),
+            (None, 0) => "scaled to 0".to_owned(),
+            (None, replicas) => format!("{} of {replicas} ready", scale.ready),
         };
         line(name, &format!("{ready}, {size}"));
     }

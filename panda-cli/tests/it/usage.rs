@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::fake::{Fake, User, app, problem};
 
-const VERBS: [&str; 29] = [
+const VERBS: [&str; 31] = [
     "login",
     "logout",
     "whoami",
@@ -24,6 +24,8 @@ const VERBS: [&str; 29] = [
     "logs",
     "env",
     "scale",
+    "autoscale",
+    "autoscale set",
     "releases",
     "rollback",
     "restart",
@@ -103,6 +105,9 @@ fn numbers_that_wont_do_are_told_with_what_would() {
         "deploy --replicas three",
         "deploy --replicas 1000000",
         "deploy --replicas",
+        "autoscale set --min 0 --max 3",
+        "autoscale set --min 1 --max 3 --cpu 170%",
+        "autoscale set --min 1",
         "deploy --port 0",
         "deploy --port 99999",
         "logs -n -5",

@@ -6,7 +6,7 @@ use axum::response::Json;
 use axum::routing::{delete, get, patch, post};
 use serde_json::json;
 
-use crate::fake::{Fake, User, app, deployment};
+use crate::fake::{Fake, User, app, deployment, problem};
 
 fn routes() -> Router {
     let instance = json!({ "id": "i1", "process": "web", "release": 3, "state": "oom", "reason": "limit 512Mi", "restarts": 2,
@@ -113,6 +113,75 @@ fn scale_takes_numbers_names_and_sizes() {
         user.panda(&format!("{line} -a shop")).ends(code);
     }
     assert!(user.panda("scale wbe=1 -a shop").err.contains("did you mean `web`?"));
+}
+
+fn autoscaled() -> serde_json::Value {
+    let mut app = app("shop");
+    let bounds = json!({ "min": 2, "max": 10, "cpu_percent": 70, "memory_percent": 80 });
+    app["processes"]["web"] = json!({ "replicas": 4, "ready": 3, "cpu_millis": 500, "memory_bytes": 536_870_912,
+        "autoscale": bounds });
+    app
+}
+
+fn autoscale_routes() -> Router {
+    let bounds = json!({ "min": 2, "max": 10, "cpu_percent": 70, "memory_percent": 80 });
+    let web = json!({ "process": "web", "bounds": bounds, "replicas": 4, "ready": 3, "cpu_percent": 91,
+        "memory_percent": 35 });
+    let blind = json!({ "process": "worker", "bounds": { "min": 1, "max": 3, "cpu_percent": 70 }, "replicas": 1,
+        "ready": 1, "reason": "this cluster tells no loads" });
+    let status = json!({ "app": autoscaled(), "instances": [], "domains": [], "notices": [] });
+    let on = get(move || async move { Json(json!({ "items": [web, blind] })) })
+        .put(|| async { Json(autoscaled()) })
+        .delete(|| async { Json(app("shop")) });
+    let refused = || async {
+        problem(
+            422,
+            "unsupported",
+            "this server runs apps on one Docker host: it doesn't change their number by load",
+        )
+    };
+    Router::new()
+        .route("/apps/shop", get(|| async { Json(autoscaled()) }))
+        .route("/apps/shop/status", get(move || async move { Json(status) }))
+        .route("/apps/shop/autoscale", on)
+        .route("/apps/plain", get(|| async { Json(app("plain")) }))
+        .route("/apps/plain/autoscale", get(|| async { Json(json!({ "items": [] })) }).put(refused))
+}
+
+#[test]
+fn bounds_of_load_read_well_and_are_asked_for_by_process() {
+    let fake = Fake::start(autoscale_routes());
+    let user = User::of(&fake);
+    let mut all = String::new();
+    for (line, code) in [
+        ("autoscale -a shop", 0),
+        ("autoscale -a shop -p worker", 0),
+        ("autoscale set --min 2 --max 10 --cpu 70% --memory 80 -a shop", 0),
+        ("status -a shop", 0),
+        ("scale -a shop", 0),
+        ("autoscale off -a shop -p worker", 0),
+        ("autoscale -a plain", 0),
+        ("autoscale set --min 2 --max 10 -a plain", 6),
+        ("autoscale off -a shop -p wbe", 3),
+    ] {
+        let ran = user.panda(line);
+        ran.ends(code);
+        all = format!("{all}$ panda {line}\n{}{}\n", ran.out, ran.err);
+    }
+    insta::assert_snapshot!(all);
+    let asked = fake.seen_at("PUT", "/apps/shop/autoscale")[0].json();
+    let wished = json!({ "process": "web", "min": 2, "max": 10, "cpu_percent": 70, "memory_percent": 80 });
+    assert_eq!(asked, wished);
+    let bare = fake.seen_at("PUT", "/apps/plain/autoscale")[0].json();
+    assert_eq!(bare, json!({ "process": "web", "min": 2, "max": 10 }), "the server knows the default");
+    let off = fake.seen_at("DELETE", "/apps/shop/autoscale");
+    assert_eq!(off[0].query, "environment=production&process=worker");
+    let ran = user.panda("autoscale -a shop --json");
+    let shown: serde_json::Value = serde_json::from_str(&ran.ends(0).out).unwrap();
+    assert_eq!(
+        (&shown[0]["cpu_percent"], &shown[1]["reason"]),
+        (&json!(91), &json!("this cluster tells no loads"))
+    );
 }
 
 #[test]

@@ -9,6 +9,7 @@ use panda_domain::team::Permission;
 use panda_store::{PlacedRow, PlacementRow, Store, Tx};
 
 use super::apps;
+use super::autoscale;
 use super::events::{self, NewEventText};
 use super::processes;
 use crate::auth::Principal;
@@ -90,6 +91,9 @@ async fn set(
     let mut told = Vec::new();
     for (process, change) in changes {
         let old = before.get(process).copied().unwrap_or_default();
+        if let (Some(_), Some(bounds)) = (change.replicas, old.autoscale) {
+            return Err(autoscale::refuse_number(process, &bounds));
+        }
         let mut new = old;
         new.replicas = change.replicas.unwrap_or(old.replicas);
         new.size.cpu_millis = change.cpu_millis.unwrap_or(old.size.cpu_millis);

@@ -7,7 +7,7 @@ use panda_domain::names::{AppName, EnvironmentName, ProcessName};
 use panda_domain::team::Permission;
 use panda_store::{DeploymentRow, PlacementRow};
 
-use super::apps;
+use super::{apps, autoscale};
 use crate::Platform;
 use crate::auth::Principal;
 use crate::error::Result;
@@ -116,7 +116,10 @@ pub async fn diagnose(
         let seen = "nothing is deployed yet".to_owned();
         checks.push(check("release", CheckState::Warning, seen, "panda deploy"));
     } else {
-        checks.extend(formation.iter().map(|(process, scale)| process_check(process, scale.replicas, &seen)));
+        let wanted = |process, scale| autoscale::wanted(&row, process, scale);
+        checks.extend(
+            formation.iter().map(|(process, scale)| process_check(process, wanted(process, scale), &seen)),
+        );
     }
     checks.extend(seen.iter().filter(|s| s.instance.state != InstanceState::Ready).map(|s| {
         let why = reason(&s.instance).unwrap_or_else(|| s.instance.state.word().to_owned());

@@ -117,7 +117,8 @@ pub fn shown(settings: &PlatformSettings, app: &PlacedRow) -> App {
             .iter()
             .map(|(process, scale)| {
                 let shown = ProcessScale {
-                    replicas: scale.replicas,
+                    replicas: seen.wanted.get(process.as_str()).copied().unwrap_or(scale.replicas),
+                    autoscale: scale.autoscale.map(super::autoscale::bounds),
                     ready: seen.ready.get(process.as_str()).copied().unwrap_or(0),
                     cpu_millis: scale.size.cpu_millis,
                     memory_bytes: scale.size.memory_bytes,

@@ -1,6 +1,7 @@
 //! The HTTP API through its real router: SQLite by default, PostgreSQL when `PANDA_TEST_POSTGRES` names one.
 
 mod apps;
+mod autoscale;
 mod bodies;
 mod claim;
 mod csrf;

@@ -87,6 +87,7 @@ impl Manifest {
             let mut scale: Scale = current.get(name).copied().unwrap_or_default();
             if let Some(said) = self.processes.get(name) {
                 scale.replicas = said.replicas.unwrap_or(scale.replicas);
+                scale.autoscale = said.autoscale.or(scale.autoscale);
                 scale.size.cpu_millis = said.cpu_millis.unwrap_or(scale.size.cpu_millis);
                 scale.size.memory_bytes = said.memory_bytes.unwrap_or(scale.size.memory_bytes);
             }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::autoscale::{Autoscale, PERCENTS};
 use crate::formation::MAX_REPLICAS;
 use crate::names::ProcessName;
 
@@ -26,6 +27,8 @@ pub struct ProcessConfig {
     pub cpu_millis: Option<u32>,
     /// Bytes for each.
     pub memory_bytes: Option<u64>,
+    /// Between which bounds the instances change by load.
+    pub autoscale: Option<Autoscale>,
     /// How it is stopped.
     pub shutdown: ShutdownConfig,
     /// How it is found ready.
@@ -66,7 +69,6 @@ pub struct HealthConfig {
 
 const LATER: &[Later] = &[
     ("size", "use `cpu` and `memory`, such as cpu = 0.5 and memory = \"512Mi\""),
-    ("autoscale", "remove it and use `replicas`, or `panda scale`"),
     ("restart", "remove it: processes are always restarted"),
     ("env", "move it to [env], which all processes share"),
 ];
@@ -93,6 +95,7 @@ pub(super) fn read_all(
 
 fn read(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> ProcessConfig {
     let m = mistakes;
+    let autoscale_at = place_of(&section, "autoscale");
     let config = ProcessConfig {
         command: section.read("command", m, command::command).flatten(),
         port: section.read("port", m, port),
@@ -100,11 +103,40 @@ fn read(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> ProcessConfig 
         cpu_millis: section.read("cpu", m, quantity::cpu),
         memory_bytes: section
             .read("memory", m, |node| quantity::bytes(node, (16 << 20, "16Mi"), (1 << 40, "1Ti"))),
+        autoscale: section.section("autoscale", m).and_then(|table| autoscale(table, autoscale_at, m)),
         shutdown: section.section("shutdown", m).map(|table| shutdown(table, m)).unwrap_or_default(),
         health: section.section("health", m).map(|table| health(table, m)).unwrap_or_default(),
     };
     section.finish(m, LATER);
     config
+}
+
+/// Returns where a key stands; 0 when it doesn't.
+fn place_of(section: &Section<'_>, key: &str) -> usize {
+    section.entries().find(|(found, ..)| *found == key).map_or(0, |(_, at, _)| at)
+}
+
+/// Reads the bounds; `None` when a mistake was found.
+fn autoscale(mut section: Section<'_>, at: usize, m: &mut Mistakes<'_>) -> Option<Autoscale> {
+    let before = m.found.len();
+    let max_at = place_of(&section, "max");
+    let min = section.read("min", m, |node| quantity::whole(node, 1..=MAX_REPLICAS));
+    let max = section.read("max", m, |node| quantity::whole(node, 1..=MAX_REPLICAS));
+    let cpu = section.read("cpu", m, |node| quantity::whole(node, PERCENTS));
+    let memory = section.read("memory", m, |node| quantity::whole(node, PERCENTS));
+    for (key, read) in [("min", min), ("max", max)] {
+        if read.is_none() && m.found.len() == before {
+            let cause = format!("needs `{key}` as well");
+            m.add(&section.path, at, Fault::invalid(cause, "write min = 2 and max = 10"));
+        }
+    }
+    let bounds = min.zip(max).map(|(min, max)| Autoscale::new(min, max, cpu, memory));
+    if let Some(Err(wrong)) = bounds {
+        let fault = Fault::invalid(wrong.to_string(), "write min = 2 and max = 10");
+        m.add(&section.path_of(wrong.key()), max_at, fault);
+    }
+    section.finish(m, &[]);
+    bounds.and_then(Result::ok)
 }
 
 fn shutdown(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> ShutdownConfig {

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use panda_domain::autoscale::Autoscale;
 use panda_domain::formation::{Formation, Scale};
 use panda_domain::manifest::{
     self, Builder, DetectedProcesses, Manifest, ManifestErrors, Mistake, MistakeKind, Overrides, parse,
@@ -159,7 +160,6 @@ fn what_comes_later_is_told_apart_from_what_is_wrong() {
         "[build]\npackages = [\"curl\"]",
         "[build]\nbuilder = \"buildpacks\"",
         "[deploy]\nstrategy = \"canary\"",
-        "[processes.web.autoscale]\nmin = 1",
         "[env]\nDATABASE_URL = { from = \"db.main.url\" }",
         "[env]\nKEY = { generate = \"base64:32\" }",
         "[env]\nKEY = { prompt = true }",
@@ -336,6 +336,39 @@ fn file_detection_and_flags_join_to_a_release_by_strength() {
     let bare = Manifest::default().to_release_config(&DetectedProcesses::default(), &Overrides::default());
     assert_eq!(bare.web_port(), Some(8080));
     assert_eq!(bare.processes[&web()].command, None);
+}
+
+#[test]
+fn bounds_of_load_are_read_laid_over_and_kept_until_another_wish() {
+    let text = "[processes.web.autoscale]\nmin = 2\nmax = 10\nmemory = 80\n[environments.staging]\nprocesses.web.autoscale.max = 3";
+    let manifest = parse(text).unwrap();
+    let wished = Autoscale { min: 2, max: 10, cpu_percent: None, memory_percent: Some(80) };
+    assert_eq!(manifest.processes[&web()].autoscale, Some(wished));
+    let staging = manifest.for_environment(&"staging".parse().unwrap());
+    assert_eq!(staging.processes[&web()].autoscale, Some(Autoscale { max: 3, ..wished }));
+
+    let config = manifest.to_release_config(&DetectedProcesses::default(), &Overrides::default());
+    let formation = manifest.to_formation(&Formation::new(), &config, &Overrides::default());
+    assert_eq!(formation[&web()].autoscale, Some(wished));
+    let later = Manifest::default().to_formation(&formation, &config, &Overrides::default());
+    assert_eq!(later, formation, "a file that says nothing of it takes nothing away");
+}
+
+#[test]
+fn bounds_of_load_that_cant_be_are_named_where_they_stand() {
+    for (text, field, cause) in [
+        ("min = 2", "processes.web.autoscale", "`max`"),
+        ("max = 2", "processes.web.autoscale", "`min`"),
+        ("min = 3\nmax = 2", "processes.web.autoscale.max", "at least `min`"),
+        ("min = 0\nmax = 2", "processes.web.autoscale.min", "out of range"),
+        ("min = 1\nmax = 2\ncpu = 100", "processes.web.autoscale.cpu", "out of range"),
+        ("min = 1\nmax = 2\ncpu = \"70%\"", "processes.web.autoscale.cpu", "no whole number"),
+        ("min = 1\nmax = 2\nmemroy = 80", "processes.web.autoscale.memroy", "no known key"),
+    ] {
+        let mistake = only(&format!("[processes.web.autoscale]\n{text}"));
+        assert_eq!(mistake.field, field);
+        assert!(mistake.cause.contains(cause) && mistake.line >= 1, "{text}: {mistake}");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use panda_domain::autoscale::Autoscale;
 use panda_domain::event::Actor;
 use panda_domain::formation::{Formation, Scale, Size};
 use panda_domain::route::CertificateState;
@@ -134,17 +135,24 @@ async fn a_formation_keeps_the_last_scale_of_each_process() {
     on_each(async |test| {
         let world = world(&test.store, "acme").await;
         let mut tx = begin(test).await;
-        let scale = |replicas| Scale { replicas, size: Size { cpu_millis: 250, memory_bytes: 5 << 30 } };
+        let scale = |replicas| Scale {
+            replicas,
+            size: Size { cpu_millis: 250, memory_bytes: 5 << 30 },
+            autoscale: None,
+        };
+        let bounds = |cpu, memory| Autoscale { min: 2, max: 9, cpu_percent: cpu, memory_percent: memory };
         tx.set_scale(&world.placement, &name("web"), &scale(1)).await.unwrap();
         tx.set_scale(&world.placement, &name("web"), &scale(3)).await.unwrap();
         tx.set_scale(&world.placement, &name("worker"), &scale(0)).await.unwrap();
-        let formation = tx.formation(&world.placement).await.unwrap();
-        assert_eq!(
-            formation.into_iter().collect::<Vec<_>>(),
-            [(name("web"), scale(3)), (name("worker"), scale(0))]
-        );
-        let placed = tx.placed_by_names(&world.team.id, &name("shop"), &name("production")).await.unwrap();
-        assert_eq!(placed.unwrap().formation, tx.formation(&world.placement).await.unwrap());
+        for autoscale in [Some(bounds(Some(70), None)), Some(bounds(Some(50), Some(80))), None] {
+            let web = Scale { autoscale, ..scale(3) };
+            tx.set_scale(&world.placement, &name("web"), &web).await.unwrap();
+            let formation = tx.formation(&world.placement).await.unwrap();
+            let both = [(name("web"), web), (name("worker"), scale(0))];
+            assert_eq!(formation.into_iter().collect::<Vec<_>>(), both);
+            let placed = tx.placed_by_names(&world.team.id, &name("shop"), &name("production")).await;
+            assert_eq!(placed.unwrap().unwrap().formation, both.into());
+        }
     })
     .await;
 }

@@ -25,6 +25,7 @@ pub(super) async fn merge(
         let key = one.identity.key.clone();
         let instance = instance(driver, &one, inspect).await;
         let workload = workloads.entry(key.clone()).or_insert_with(|| ObservedWorkload {
+            wanted: None,
             key,
             release_number: one.identity.release_number,
             instances: Vec::new(),

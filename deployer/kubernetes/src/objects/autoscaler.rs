@@ -4,22 +4,10 @@ use k8s_openapi::api::autoscaling::v2::{
     CrossVersionObjectReference, HorizontalPodAutoscaler, HorizontalPodAutoscalerSpec, MetricSpec,
     MetricTarget, ResourceMetricSource,
 };
+use panda_domain::autoscale::Autoscale;
 use panda_domain::formation::Size;
 
 use super::{Place, bytes, millis};
-
-/// Between which bounds, and at what load, replicas change. Loads are percent of an instance's size.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Autoscale {
-    /// The fewest replicas.
-    pub min: u32,
-    /// The most.
-    pub max: u32,
-    /// The processor's load to hold.
-    pub cpu_percent: Option<u32>,
-    /// The memory's load to hold.
-    pub memory_percent: Option<u32>,
-}
 
 /// Makes the autoscaler of the Deployment of the same name. Targets are absolute: the cluster's own percentages are of what is
 /// kept free, which is less than an instance's size.

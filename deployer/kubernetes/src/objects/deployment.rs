@@ -48,7 +48,7 @@ pub struct Workload<'a> {
     pub login: Option<&'a str>,
 }
 
-/// Makes the Deployment.
+/// Makes the Deployment, with the number of replicas that it starts with.
 pub fn deployment(workload: &Workload<'_>, files: &[Keyed<'_>]) -> Deployment {
     let spec = workload.spec;
     let template = ObjectMeta {

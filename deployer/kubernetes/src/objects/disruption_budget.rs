@@ -9,7 +9,9 @@ use crate::labels;
 
 /// Makes the budget: one at a time. `None` for a single instance, which would keep its node from ever being emptied.
 pub fn disruption_budget(place: &Place, spec: &WorkloadSpec) -> Option<PodDisruptionBudget> {
-    (spec.replicas > 1).then(|| PodDisruptionBudget {
+    // Where the number follows the load it is the most that counts: with the budget a single one may go as well.
+    let most = spec.autoscale.map_or(spec.replicas, |bounds| bounds.max);
+    (most > 1).then(|| PodDisruptionBudget {
         metadata: place.meta(),
         spec: Some(PodDisruptionBudgetSpec {
             max_unavailable: Some(IntOrString::Int(1)),

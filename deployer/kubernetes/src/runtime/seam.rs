@@ -8,9 +8,9 @@ use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 use panda_deployer::runtime::{
     Capabilities, Check, EnvironmentKey, EnvironmentSpec, ExecRequest, ExecSession, ExecSize, Inspect,
-    Inventory, LogChunk, LogQuery, ObservedRoutes, ObservedWorkload, OrderedCertificate, Progress, PullImage,
-    ResolvedImage, RouteTable, Routes, RuntimeEvent, RuntimeResult, TaskKey, TaskSpec, TaskStatus, Tasks,
-    Usage, WorkloadKey, WorkloadSpec, Workloads,
+    Inventory, LogChunk, LogQuery, ObservedAutoscaler, ObservedRoutes, ObservedWorkload, OrderedCertificate,
+    Progress, PullImage, ResolvedImage, RouteTable, Routes, RuntimeEvent, RuntimeResult, TaskKey, TaskSpec,
+    TaskStatus, Tasks, Usage, WorkloadKey, WorkloadSpec, Workloads,
 };
 use panda_domain::ids::{InstanceId, PlacementId};
 use panda_domain::image::Digest;
@@ -113,7 +113,7 @@ impl Inspect for KubernetesRuntime {
         // The cluster's ingress serves: it holds no requests, and what it counts is its own affair.
         Capabilities {
             name: "kubernetes",
-            autoscale: false,
+            autoscale: true,
             request_holding: false,
             orders_certificates: self.driver.config.issuer.is_some(),
             http_metrics: false,
@@ -147,6 +147,14 @@ impl Inspect for KubernetesRuntime {
         placement: &PlacementId,
     ) -> RuntimeResult<Vec<Usage>> {
         self.driver.usage(environment, placement).await
+    }
+
+    async fn autoscalers(
+        &self,
+        environment: &EnvironmentKey,
+        placement: &PlacementId,
+    ) -> RuntimeResult<Vec<ObservedAutoscaler>> {
+        self.driver.autoscalers(environment, placement)
     }
 
     async fn manifest(&self, environment: &EnvironmentKey, placement: &PlacementId) -> RuntimeResult<String> {

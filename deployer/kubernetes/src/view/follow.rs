@@ -40,6 +40,7 @@ pub(super) fn start(
     let soon = Soon { signals: view.signals.clone(), tasks: tasks.clone(), cancel: cancel.clone() };
     spawn.kind(view.namespaces.clone(), |_| {});
     spawn.kind(view.jobs.clone(), |_| {});
+    spawn.kind(view.autoscalers.clone(), |_| {});
     spawn.kind(view.deployments.clone(), move |change| {
         deployments.route_moved(change, |deployment| deployment.metadata.uid.clone());
     });

@@ -39,6 +39,7 @@ impl Driver {
             self.apply_deployment(namespace, spec, Basis::New(runs_as)),
             self.apply_beside(namespace, spec, &name),
             self.apply_budget(namespace, spec, &name),
+            self.ensure_autoscaler(namespace, spec, &name),
         )?;
         Ok(Progress::Converged)
     }
@@ -93,7 +94,11 @@ impl Driver {
         spec: &WorkloadSpec,
         basis: Basis<'_>,
     ) -> RuntimeResult<()> {
-        let wanted = self.deployment_of(namespace, spec, basis)?;
+        let mut wanted = self.deployment_of(namespace, spec, basis)?;
+        if let (Basis::Present(present), Some(_)) = (basis, spec.autoscale) {
+            self.give_up_replicas(namespace, present).await?;
+            wanted.spec.get_or_insert_default().replicas = None;
+        }
         let api = self.cluster.within::<Deployment>(namespace);
         let applied = self.cluster.apply(&api, &wanted).await?;
         if signal_of(&wanted) != signal_of(&applied) {
@@ -181,7 +186,7 @@ impl Driver {
         noted.unwrap_or_else(|| now + i64::try_from(LOGIN.as_millis() / 2).unwrap_or(i64::MAX / 2))
     }
 
-    fn place(&self, namespace: &str, spec: &WorkloadSpec, name: &str) -> Place {
+    pub(crate) fn place(&self, namespace: &str, spec: &WorkloadSpec, name: &str) -> Place {
         Place { namespace: namespace.to_owned(), name: name.to_owned(), labels: self.owner.workload(spec) }
     }
 }

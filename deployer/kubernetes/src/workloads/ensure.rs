@@ -60,19 +60,25 @@ impl Driver {
             // The Deployment, which notes when that was, differs then and is applied below.
             self.apply_beside(namespace, spec, &deployment.name_any()).await?;
         }
+        let name = deployment.name_any();
+        if self.ensure_autoscaler(namespace, spec, &name).await? {
+            self.apply_budget(namespace, spec, &name).await?;
+        }
+        // The autoscaler's number is right wherever it lies within the bounds.
+        let wanted = spec.autoscale.map_or(spec.replicas, |bounds| bounds.within(replicas(deployment)));
         if self.template_differs(namespace, spec, deployment)? {
             self.apply_deployment(namespace, spec, Basis::Present(deployment)).await?;
-        } else if replicas(deployment) != spec.replicas {
-            self.choose(namespace, &found.pods, spec.replicas as usize).await?;
-            self.scale(namespace, deployment, spec.replicas).await?;
-            self.apply_budget(namespace, spec, &deployment.name_any()).await?;
-        } else if found.pods.len() <= spec.replicas as usize {
+        } else if replicas(deployment) != wanted {
+            self.choose(namespace, &found.pods, wanted as usize).await?;
+            self.scale(namespace, deployment, wanted).await?;
+            self.apply_budget(namespace, spec, &name).await?;
+        } else if found.pods.len() <= wanted as usize {
             self.unchoose(namespace, &found.pods).await?;
         }
         not_created(spec, deployment, self.config.clock.now())?;
         let leaving = found.pods.iter().any(|pod| pod.metadata.deletion_timestamp.is_some());
-        let too_many = found.pods.len() > spec.replicas as usize && replicas(deployment) > spec.replicas;
-        let chosen = found.pods.len() > spec.replicas as usize && found.pods.iter().any(|pod| is_chosen(pod));
+        let too_many = found.pods.len() > wanted as usize && replicas(deployment) > wanted;
+        let chosen = found.pods.len() > wanted as usize && found.pods.iter().any(|pod| is_chosen(pod));
         Ok(if leaving || too_many || chosen { Progress::Working } else { Progress::Converged })
     }
 

@@ -78,7 +78,12 @@ impl Driver {
             let surplus = wanted == 0 || (too_many && is_chosen(pod));
             self.instance(namespace, pod, surplus)
         });
-        ObservedWorkload { instances: instances.collect(), key, release_number: parts.release_number }
+        ObservedWorkload {
+            wanted: parts.deployment.as_deref().and_then(|found| self.autoscaled(namespace, found)),
+            instances: instances.collect(),
+            key,
+            release_number: parts.release_number,
+        }
     }
 
     fn instance(&self, namespace: &str, pod: &Arc<Pod>, surplus: bool) -> Option<ObservedInstance> {

@@ -48,6 +48,8 @@ impl Driver {
             return Ok(if found.pods.is_empty() { Progress::Converged } else { Progress::Working });
         };
         if replicas(deployment) > 0 {
+            // First, or it would put the number back.
+            self.remove_autoscaler(namespace, &deployment.name_any()).await?;
             self.scale(namespace, deployment, 0).await?;
             return Ok(Progress::Working);
         }

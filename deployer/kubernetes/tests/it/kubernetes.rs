@@ -3,6 +3,7 @@
 mod certificates;
 mod hand;
 mod harden;
+mod load;
 mod outage;
 mod roll;
 mod told;

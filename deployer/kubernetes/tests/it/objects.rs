@@ -6,6 +6,7 @@ use panda_deployer::runtime::{
     CertificateSpec, EnvironmentKey, EnvironmentSpec, FileSpec, ImageUser, PullImage, SecretEnv, TaskKey,
     TaskSpec, WorkloadKey, WorkloadSpec,
 };
+use panda_domain::autoscale::Autoscale;
 use panda_domain::formation::Size;
 use panda_domain::ids::{Id, IdSource, PlacementId};
 use panda_domain::names::EnvironmentName;
@@ -72,6 +73,7 @@ fn spec() -> WorkloadSpec {
         health: HealthCheck { path: Some("/healthz".into()), liveness: true, ..HealthCheck::default() },
         shutdown: Shutdown::default(),
         replicas: 3,
+        autoscale: None,
         size: Size { cpu_millis: 500, memory_bytes: 256 << 20 },
         discoverable: true,
     }
@@ -228,8 +230,7 @@ fn a_task_runs_once_and_may_come_again_at_its_times() {
 fn what_stands_by_a_workload_bounds_disruption_and_follows_its_load() {
     let spec = spec();
     let place = workload_place(&spec);
-    let autoscale =
-        autoscaler::Autoscale { min: 2, max: 10, cpu_percent: Some(70), memory_percent: Some(80) };
+    let autoscale = Autoscale { min: 2, max: 10, cpu_percent: Some(70), memory_percent: Some(80) };
     let objects = [
         yaml(&disruption_budget::disruption_budget(&place, &spec)),
         yaml(&autoscaler::autoscaler(&place, autoscale, spec.size)),
@@ -238,4 +239,6 @@ fn what_stands_by_a_workload_bounds_disruption_and_follows_its_load() {
     insta::assert_snapshot!("beside", objects.join("---\n"));
     let alone = WorkloadSpec { replicas: 1, ..spec };
     assert!(disruption_budget::disruption_budget(&place, &alone).is_none(), "it would hold its node");
+    let alone_now = WorkloadSpec { autoscale: Some(autoscale), ..alone };
+    assert!(disruption_budget::disruption_budget(&place, &alone_now).is_some(), "it may have more");
 }

@@ -19,10 +19,10 @@ use super::command::Script;
 use super::state::Workload;
 use crate::runtime::{
     Capabilities, Check, CheckState, EnvironmentKey, EnvironmentSpec, ExecRequest, ExecSession, ExecSize,
-    ImageUser, Inspect, Inventory, LogChunk, LogQuery, LogStream, LogTarget, ObservedRoutes,
-    ObservedWorkload, OrderedCertificate, Progress, PullImage, ResolvedImage, RouteTable, Routes,
-    RuntimeError, RuntimeEvent, RuntimeResult, TaskKey, TaskSpec, TaskStatus, Tasks, Usage, WorkloadKey,
-    WorkloadSpec, Workloads,
+    ImageUser, Inspect, Inventory, LogChunk, LogQuery, LogStream, LogTarget, ObservedAutoscaler,
+    ObservedRoutes, ObservedWorkload, OrderedCertificate, Progress, PullImage, ResolvedImage, RouteTable,
+    Routes, RuntimeError, RuntimeEvent, RuntimeResult, TaskKey, TaskSpec, TaskStatus, Tasks, Usage,
+    WorkloadKey, WorkloadSpec, Workloads,
 };
 
 #[async_trait]
@@ -60,24 +60,13 @@ impl Workloads for FakeRuntime {
             let reason = "the image runs as root, which this team refuses".to_owned();
             return Err(RuntimeError::Rejected { doing: doing(), reason });
         }
-        let fresh = Workload { spec: spec.clone(), instances: Vec::new() };
+        let fresh = Workload { spec: spec.clone(), wanted: None, instances: Vec::new() };
         let workload = state.workloads.entry(spec.key.clone()).or_insert(fresh);
         workload.spec = spec.clone();
-        let ready = |w: &Workload| -> Vec<InstanceId> {
-            let mut live: Vec<_> = w.observed(now);
-            live.retain(|i| i.state != panda_domain::instance::InstanceState::Draining);
-            live.sort_by_key(|i| (i.state != panda_domain::instance::InstanceState::Ready, i.id.clone()));
-            live.into_iter().map(|i| i.id).collect()
-        };
-        let order = ready(workload);
-        let surplus = order.get(spec.replicas as usize..).unwrap_or_default();
-        for instance in workload.instances.iter_mut().filter(|i| surplus.contains(&i.id)) {
-            instance.drain(&spec.shutdown, spec.port, now);
-        }
-        let draining = workload.instances.iter().any(|i| i.drain_ends.is_some());
-        for _ in order.len()..spec.replicas as usize {
-            state.add_instance(&spec.key, self.ids.next(), now);
-        }
+        let chosen = workload.wanted.unwrap_or(spec.replicas);
+        workload.wanted = spec.autoscale.map(|bounds| bounds.within(chosen));
+        let replicas = workload.wanted.unwrap_or(spec.replicas);
+        let draining = state.resize(&spec.key, replicas as usize, &self.ids, now);
         drop(state);
         self.hint();
         Ok(if draining { Progress::Working } else { Progress::Converged })
@@ -113,6 +102,7 @@ impl Workloads for FakeRuntime {
             .map(|(key, workload)| ObservedWorkload {
                 key: key.clone(),
                 release_number: workload.spec.release_number,
+                wanted: workload.wanted,
                 instances: workload.observed(now),
             })
             .collect())
@@ -228,11 +218,12 @@ impl Tasks for FakeRuntime {
 #[async_trait]
 impl Inspect for FakeRuntime {
     fn capabilities(&self) -> Capabilities {
+        let state = self.state();
         Capabilities {
             name: "fake",
-            autoscale: false,
+            autoscale: !state.no_autoscale,
             request_holding: true,
-            orders_certificates: self.state().ordered.is_some(),
+            orders_certificates: state.ordered.is_some(),
             http_metrics: false,
         }
     }
@@ -309,6 +300,25 @@ impl Inspect for FakeRuntime {
             })
         });
         Ok(usage.collect())
+    }
+
+    async fn autoscalers(
+        &self,
+        environment: &EnvironmentKey,
+        placement: &PlacementId,
+    ) -> RuntimeResult<Vec<ObservedAutoscaler>> {
+        let state = self.called("autoscalers")?;
+        let ours = state.workloads.iter().filter(|(key, w)| {
+            key.environment == *environment && key.placement == *placement && w.wanted.is_some()
+        });
+        let told = ours.map(|(key, w)| ObservedAutoscaler {
+            key: key.clone(),
+            wanted: w.wanted,
+            cpu_millis: Some(10),
+            memory_bytes: Some(20 << 20),
+            trouble: None,
+        });
+        Ok(told.collect())
     }
 
     async fn manifest(&self, environment: &EnvironmentKey, placement: &PlacementId) -> RuntimeResult<String> {

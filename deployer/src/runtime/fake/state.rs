@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use panda_domain::ids::InstanceId;
+use panda_domain::ids::{IdSource, InstanceId};
 use panda_domain::image::Digest;
 use panda_domain::instance::{InstanceState, LastExit};
 use panda_domain::names::EnvironmentName;
@@ -31,6 +31,7 @@ pub(super) struct State {
     pub(super) unavailable: bool,
     pub(super) fails_at: Option<usize>,
     pub(super) refusal: Option<String>,
+    pub(super) no_autoscale: bool,
     pub(super) calls: Vec<&'static str>,
     pub(super) environments: BTreeMap<EnvironmentKey, EnvironmentName>,
     pub(super) workloads: BTreeMap<WorkloadKey, Workload>,
@@ -51,6 +52,8 @@ pub(super) struct State {
 
 pub(super) struct Workload {
     pub(super) spec: WorkloadSpec,
+    /// How many instances its autoscaler wants.
+    pub(super) wanted: Option<u32>,
     pub(super) instances: Vec<Instance>,
 }
 
@@ -107,6 +110,31 @@ impl State {
             unready: false,
             drain_ends: None,
         });
+    }
+
+    /// Drains what is too much, starts what is missing; tells whether anything drains.
+    pub(super) fn resize(
+        &mut self,
+        key: &WorkloadKey,
+        replicas: usize,
+        ids: &IdSource,
+        now: Timestamp,
+    ) -> bool {
+        let Some(workload) = self.workloads.get_mut(key) else { return false };
+        let mut live = workload.observed(now);
+        live.retain(|i| i.state != InstanceState::Draining);
+        live.sort_by_key(|i| (i.state != InstanceState::Ready, i.id.clone()));
+        let order: Vec<InstanceId> = live.into_iter().map(|i| i.id).collect();
+        let surplus = order.get(replicas..).unwrap_or_default();
+        let Workload { spec, instances, .. } = workload;
+        for instance in instances.iter_mut().filter(|i| surplus.contains(&i.id)) {
+            instance.drain(&spec.shutdown, spec.port, now);
+        }
+        let draining = instances.iter().any(|i| i.drain_ends.is_some());
+        for _ in order.len()..replicas {
+            self.add_instance(key, ids.next(), now);
+        }
+        draining
     }
 
     pub(super) fn crash(&mut self, id: &InstanceId, exit: LastExit, now: Timestamp) {

@@ -20,7 +20,7 @@ use serde_json::json;
 
 use super::note;
 use crate::Platform;
-use crate::app::{apps, uploads};
+use crate::app::{apps, autoscale, uploads};
 use crate::auth::Principal;
 use crate::error::{Error, Result};
 
@@ -87,6 +87,7 @@ pub async fn deploy(
     };
     let manifest = parse(&frozen, environment)?;
     check(&manifest, &wish, app)?;
+    autoscale::check_manifest(platform.runtime.capabilities(), &manifest)?;
     let changes = env_changes(&manifest, &wish);
     if !changes.is_empty() {
         principal.require(Permission::WriteEnv, Some(app))?;
@@ -98,6 +99,10 @@ pub async fn deploy(
         && let Some(earlier) = tx.deployment_by_idempotency_key(&row.placement.id, key).await?
     {
         return Ok(Accepted { row, deployment: Some(earlier), notices: Vec::new() });
+    }
+    let formation = tx.formation(&row.placement.id).await?;
+    if let (Some(_), Some((process, bounds))) = (wish.replicas, autoscale::of_main(&manifest, &formation)) {
+        return Err(autoscale::refuse_number(process, &bounds));
     }
     let env_version = if changes.is_empty() {
         row.env_version
