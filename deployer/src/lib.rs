@@ -9,6 +9,7 @@ pub mod desired;
 pub mod destroy;
 pub mod diagnosis;
 pub mod error;
+pub mod export;
 pub mod garbage;
 pub mod listening;
 pub mod log_line;
