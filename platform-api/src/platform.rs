@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use panda_deployer::export::Exporters;
 use panda_deployer::runtime::Runtime;
 use panda_store::{BlobDir, Store};
 use secrecy::SecretString;
@@ -82,6 +83,8 @@ pub struct PlatformParts {
     pub build_logs: PathBuf,
     /// What runs the containers.
     pub runtime: Arc<dyn Runtime>,
+    /// Write apps as files that need no Panda.
+    pub exporters: Exporters,
     /// What the operator set.
     pub settings: PlatformSettings,
     /// Looks at the records of domains.
@@ -100,6 +103,8 @@ pub struct Platform {
     pub build_logs: PathBuf,
     /// What runs the containers. Handlers may look, and never change.
     pub runtime: Arc<dyn Runtime>,
+    /// Write apps as files that need no Panda.
+    pub exporters: Exporters,
     /// What the operator set.
     pub settings: PlatformSettings,
     /// Looks at the records of domains.
@@ -126,6 +131,7 @@ impl Platform {
             blobs: parts.blobs,
             build_logs: parts.build_logs,
             runtime: parts.runtime,
+            exporters: parts.exporters,
             settings: parts.settings,
             dns: parts.dns,
             metrics: Metrics::install(),

@@ -44,6 +44,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "panda-domain",
             "panda-edge",
             "panda-jobs",
+            "panda-kubernetes",
             "panda-platform-api",
             "panda-registry-token",
             "panda-store",
