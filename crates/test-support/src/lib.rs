@@ -1,5 +1,7 @@
 //! What the tests of several crates share.
 
+#[cfg(feature = "runtime")]
+pub mod exported;
 #[cfg(feature = "panda")]
 pub mod panda;
 #[cfg(feature = "processes")]

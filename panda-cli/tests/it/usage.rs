@@ -33,6 +33,7 @@ const VERBS: [&str; 29] = [
     "open",
     "events",
     "manifest",
+    "export",
     "apps",
     "destroy",
     "tokens",

@@ -46,7 +46,8 @@ pub async fn export(
         ExportFormat::Compose => platform.exporters.compose,
     };
     let files = write(&exported)?;
-    let text = format!("`{app}` v{} was exported as {format}, values of plain variables included", release.number);
+    let text =
+        format!("`{app}` v{} was exported as {format}, values of plain variables included", release.number);
     let event = NewEventText { kind: "app.exported", text };
     events::note_app(&mut tx, &principal.team, (&row.placement.app, app), &principal.actor(), event).await?;
     tx.commit().await?;
@@ -111,6 +112,7 @@ async fn described(
 /// Tells who the release's instances ran as when they were last seen.
 fn runs_as_root(row: &PlacementRow, release: u32) -> Option<bool> {
     let seen = status::observed(row.observed.as_deref());
-    let instances = seen.iter().filter(|seen| seen.release_number == release).flat_map(|seen| &seen.instances);
+    let instances =
+        seen.iter().filter(|seen| seen.release_number == release).flat_map(|seen| &seen.instances);
     instances.map(|instance| instance.runs_as_root).reduce(|one, other| one || other)
 }

@@ -9,6 +9,7 @@ mod devices;
 mod domains;
 mod env;
 mod events;
+mod export;
 mod frame;
 mod routes;
 mod scale;

@@ -22,8 +22,11 @@ pub(super) fn text(app: &ExportedApp) -> Option<String> {
 
 fn site(app: &ExportedApp, host: &str, mut paths: Vec<&str>, proxy: &str) -> String {
     // Caddy redirects a host without a scheme from HTTP.
-    let mut text =
-        if app.http.force_https { format!("{host} {{\n") } else { format!("http://{host}, https://{host} {{\n") };
+    let mut text = if app.http.force_https {
+        format!("{host} {{\n")
+    } else {
+        format!("http://{host}, https://{host} {{\n")
+    };
     let _ = writeln!(text, "\trequest_body {{\n\t\tmax_size {}\n\t}}", app.http.body_limit_bytes);
     // The longest first: the first that matches answers.
     paths.sort_by_key(|path| std::cmp::Reverse(path.len()));

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use panda_deployer::export::{ExportedApp, ExportedProcess, Filling};
 use panda_deployer::runtime::ImageUser;
 use panda_domain::formation::Size;
-use panda_domain::release::HealthCheck;
 use serde::Serialize;
 
 use super::published;
@@ -87,11 +86,10 @@ struct Aliases {
     aliases: [String; 1],
 }
 
+/// The image's own check says nothing of ours, which is made from outside.
 #[derive(Debug, Clone, Serialize)]
-#[serde(untagged)]
-enum Health {
-    None { disable: bool },
-    Http { test: [String; 2], interval: String, timeout: String, retries: u32, start_period: String },
+struct Health {
+    disable: bool,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -145,9 +143,7 @@ fn service(app: &ExportedApp, process: &ExportedProcess) -> Service {
     service.entrypoint = process.command.as_deref().map(argv);
     service.environment.extend(environment(&process.variables));
     service.ports = ports.into_iter().collect();
-    service.networks =
-        process.port.is_some().then(|| Networks { default: Aliases { aliases: [alias] } });
-    service.healthcheck = health(&process.health, process.port);
+    service.networks = process.port.is_some().then(|| Networks { default: Aliases { aliases: [alias] } });
     service.stop_signal.clone_from(&process.shutdown.signal);
     service.stop_grace_period = format!("{}s", process.shutdown.grace_s);
     service.deploy.replicas = process.replicas;
@@ -157,7 +153,8 @@ fn service(app: &ExportedApp, process: &ExportedProcess) -> Service {
 /// The release command, which runs only when it is asked to.
 fn release(app: &ExportedApp) -> Option<Service> {
     let command = app.release_command.as_deref()?;
-    let size = app.web().map(|(web, _)| web).or(app.processes.first()).map_or_else(Size::default, |of| of.size);
+    let size =
+        app.web().map(|(web, _)| web).or(app.processes.first()).map_or_else(Size::default, |of| of.size);
     let mut service = common(app, size);
     service.profiles = Some(["release"]);
     service.entrypoint = Some(argv(command));
@@ -187,7 +184,7 @@ fn common(app: &ExportedApp, size: Size) -> Service {
         secrets,
         ports: Vec::new(),
         networks: None,
-        healthcheck: Health::None { disable: true },
+        healthcheck: Health { disable: true },
         init: true,
         restart: "unless-stopped",
         stop_signal: "SIGTERM".to_owned(),
@@ -212,25 +209,6 @@ fn common(app: &ExportedApp, size: Size) -> Service {
             options: BTreeMap::from([("max-size", "10m"), ("max-file", "5")]),
         },
     }
-}
-
-/// Docker asks from inside of the container, by what the image has; without a path to ask for nothing is asked.
-fn health(health: &HealthCheck, port: Option<u16>) -> Health {
-    let Some((path, port)) = health.path.as_ref().zip(port) else { return Health::None { disable: true } };
-    let url = quoted(&format!("http://127.0.0.1:{port}{path}"));
-    let ask = format!("wget -q -O /dev/null {url} || curl -fsS -o /dev/null {url} || exit 1");
-    Health::Http {
-        test: ["CMD-SHELL".to_owned(), literal(&ask)],
-        interval: format!("{}s", health.interval_s),
-        timeout: format!("{}s", health.timeout_s),
-        retries: health.failures,
-        start_period: format!("{}s", health.startup_s),
-    }
-}
-
-/// One word of a shell, whatever it holds.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 fn argv(words: &[String]) -> Vec<String> {

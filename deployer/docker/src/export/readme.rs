@@ -66,11 +66,11 @@ fn hosts(app: &ExportedApp, first: u16, last: u16) -> String {
             9000 + u32::from(last - first)
         )
     };
-    let health = app.web().and_then(|(web, _)| web.health.path.as_deref());
-    let health = health.map_or_else(String::new, |path| {
+    let health = app.web().and_then(|(web, port)| Some((web.health.path.as_deref()?, port)));
+    let health = health.map_or_else(String::new, |(path, port)| {
         format!(
-            "\n\nDocker asks for `{path}` from inside of the container by `wget` or `curl`. If the image has neither, `docker \
-             compose ps` says unhealthy though it serves: remove `healthcheck` then. Caddy asks from outside, as Panda did."
+            "\n\nPanda asked instances for `{path}` from outside, and so does Caddy. Docker could only ask from inside, by a program \
+             of the image. If it has one: `healthcheck: {{test: [CMD, wget, -q, -O, /dev/null, \"http://127.0.0.1:{port}{path}\"]}}`."
         )
     });
     format!(
