@@ -44,7 +44,6 @@ struct Service {
     ports: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     networks: Option<Networks>,
-    healthcheck: Health,
     init: bool,
     restart: &'static str,
     stop_signal: String,
@@ -84,12 +83,6 @@ struct Networks {
 #[derive(Debug, Clone, Serialize)]
 struct Aliases {
     aliases: [String; 1],
-}
-
-/// The image's own check says nothing of ours, which is made from outside.
-#[derive(Debug, Clone, Serialize)]
-struct Health {
-    disable: bool,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -184,7 +177,6 @@ fn common(app: &ExportedApp, size: Size) -> Service {
         secrets,
         ports: Vec::new(),
         networks: None,
-        healthcheck: Health { disable: true },
         init: true,
         restart: "unless-stopped",
         stop_signal: "SIGTERM".to_owned(),
