@@ -5,16 +5,17 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use panda_deployer::export::{ExportedApp, ExportedProcess, Exporter};
-use panda_deployer::runtime::ImageUser;
+use panda_deployer::runtime::{FileSpec, ImageUser};
 use panda_domain::clock::Clock;
 use panda_domain::ids::{IdSource, JobId};
+use panda_domain::secret::Secret;
 use panda_kubernetes::export::{kustomize, yaml};
 use panda_test_support::exported::{fillings, hole, process, shop, text};
 use panda_test_support::process::Program;
-use panda_test_support::runtime_conformance::{App, Harness};
+use panda_test_support::runtime_conformance::{App, Harness, Place};
 use panda_test_support::skip::skip;
 
-use super::harness;
+use super::{cluster, harness, own};
 
 const PATIENCE: Duration = Duration::from_secs(180);
 const ODD: &str = "costs $(PORT) $5 'and' \"more\"\nin two lines, of which the second is a good deal longer than eighty  characters: x ";
@@ -27,6 +28,41 @@ async fn exported_objects_run_on_a_cluster_without_panda() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_exported_kustomization_runs_on_a_cluster_without_panda() {
     run(kustomize, fill_by_files, &["apply", "-k", "."]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_manifest_is_every_object_of_an_app_as_the_cluster_has_it_and_can_be_applied() {
+    own(|harness, place| Box::pin(manifest(harness, place))).await;
+}
+
+async fn manifest(harness: &mut Harness, place: &Place) -> Result<()> {
+    let mut spec = harness.spec(place, App::Web, 2);
+    let file = |path: &str, content: &str, secret| {
+        let (path, content) = (path.to_owned(), Secret::new(content));
+        FileSpec { path, content, secret }
+    };
+    spec.files = vec![file("/etc/a", "a text", false), file("/etc/b", "very secret", true)];
+    spec.env.0.insert("API_TOKEN".to_owned(), Secret::new("very secret"));
+    harness.serve(&spec).await?;
+    let text = harness.runtime.manifest(&place.key, &place.placement).await?;
+    let documents = text.split("---\n").map(serde_saphyr::from_str::<serde_json::Value>);
+    let documents = documents.collect::<Result<Vec<_>, _>>()?;
+    let mut kinds: Vec<&str> = documents.iter().filter_map(|object| object["kind"].as_str()).collect();
+    kinds.sort_unstable();
+    ensure!(kinds == ["ConfigMap", "Deployment", "PodDisruptionBudget", "Secret", "Service"], "{kinds:?}");
+    ensure!(
+        text.contains("a text") && text.contains("<API_TOKEN>") && !text.contains("very secret"),
+        "{text}"
+    );
+    for servers in ["status", "managedFields", "resourceVersion", "uid:", "creationTimestamp"] {
+        ensure!(!text.lines().any(|line| line.trim().starts_with(servers)), "{servers}: {text}");
+    }
+    let (_, namespace) = cluster(place).await?;
+    let folder = tempfile::tempdir()?;
+    let kubectl = Kubectl { namespace, folder: folder.path().to_owned() };
+    kubectl.write("manifest.yaml", &text)?;
+    kubectl.run(&["apply", "--dry-run=server", "-f", "manifest.yaml"])?;
+    Ok(())
 }
 
 /// Fills in the secrets as the README says.
