@@ -4,6 +4,8 @@
 //! secret to see: there is no room for one in these types.
 
 mod readme;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 

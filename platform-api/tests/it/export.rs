@@ -67,6 +67,6 @@ async fn an_app_that_was_never_deployed_and_an_unknown_format_are_refused_with_a
     assert!(answer.json["hint"].as_str().is_some_and(|hint| hint.contains("panda deploy")));
     for query in ["?format=helm", ""] {
         let answer = ann.get(&format!("/api/v1/apps/shop/export{query}")).await;
-        assert_eq!((answer.status, answer.code()), (400, "invalid-request"), "{query}: {}", answer.text);
+        assert_eq!((answer.status, answer.code()), (422, "invalid-request"), "{query}: {}", answer.text);
     }
 }
