@@ -44,14 +44,9 @@ fn config() -> ReleaseConfig {
 
 fn env() -> Env {
     let value = |text: &str, secret| EnvValue { value: Secret::new(text), secret };
-    // The platform says the port and the address itself, whatever a secret of that name would say.
-    [
-        ("API_TOKEN", value("very secret", true)),
-        ("LOG_LEVEL", value("debug", false)),
-        ("PORT", value("hidden port", true)),
-    ]
-    .map(|(key, value)| (key.parse().unwrap(), value))
-    .into()
+    [("API_TOKEN", value("very secret", true)), ("LOG_LEVEL", value("debug", false))]
+        .map(|(key, value)| (key.parse().unwrap(), value))
+        .into()
 }
 
 fn exported(env: &Env, domains: Vec<(String, String)>) -> Result<ExportedApp, MissingVariable> {
@@ -87,23 +82,12 @@ fn secrets_are_holes_wherever_they_are_used_and_everything_else_is_as_it_ran() {
     assert_eq!(app.variables.get("API_TOKEN").cloned(), token);
     assert_eq!(app.variables.get("LOG_LEVEL").cloned(), text("debug"));
     assert_eq!(app.files.get("/etc/key").cloned(), token);
+    assert_eq!(app.holes().into_iter().collect::<Vec<_>>(), ["API_TOKEN"]);
     assert_eq!(app.files.get("/etc/level").cloned(), text("debug"));
     assert_eq!(app.files.get("/etc/text").cloned(), text("a = 1"));
     assert!(!format!("{app:?}").contains("very secret"));
     assert_eq!(app.neighbours().collect::<Vec<_>>(), [("PANDA_CART_URL", "http://cart:8080")]);
     assert_eq!(app.image.repository, "127.0.0.1:7050/acme/shop");
-}
-
-#[test]
-fn what_the_platform_sets_over_a_secret_is_no_secret_and_where_it_does_not_the_secret_is_one() {
-    let app = exported(&env(), Vec::new()).unwrap();
-    let port = |process: &str| {
-        let process = app.processes.iter().find(|one| one.name.as_str() == process);
-        process.and_then(|process| process.variables.get("PORT").cloned())
-    };
-    assert_eq!(port("web"), Some(Filling::Text("8080".to_owned())));
-    assert_eq!(port("worker"), Some(Filling::Hole("PORT".to_owned())));
-    assert_eq!(app.holes().into_iter().collect::<Vec<_>>(), ["API_TOKEN", "PORT"]);
 }
 
 #[test]
