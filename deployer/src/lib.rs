@@ -11,6 +11,7 @@ pub mod destroy;
 pub mod diagnosis;
 pub mod dns;
 pub mod error;
+pub mod export;
 pub mod garbage;
 pub mod listening;
 pub mod log_line;

@@ -4,6 +4,7 @@ use clap::{Args, Parser, Subcommand};
 
 mod app;
 mod deploy;
+mod export;
 mod run;
 mod team;
 mod value;
@@ -12,6 +13,7 @@ pub(crate) use app::{
     AutoscaleArgs, AutoscaleCommand, DomainsCommand, EnvCommand, ReleasesArgs, ReleasesCommand, ScaleArgs,
 };
 pub(crate) use deploy::{BuildArgs, CancelArgs, DeployArgs, FollowArgs, InitArgs, LinkArgs, RollbackArgs};
+pub(crate) use export::ExportArgs;
 pub(crate) use run::{EventsArgs, ExecArgs, LogsArgs, OpenArgs, RunArgs, StatusArgs};
 pub(crate) use team::{AppsCommand, CompletionArgs, DestroyArgs, DoctorArgs, LoginArgs, TokensCommand};
 pub(crate) use value::{WrongValue, replicas};
@@ -121,8 +123,10 @@ pub(crate) enum Verb {
     /// Show what happened, and who did it
     Events(EventsArgs),
     /// Show the objects that Panda generated for an app
-    #[command(after_help = "Example:\n  panda manifest -a shop > generated.txt")]
+    #[command(after_help = "Example:\n  panda manifest -a shop > generated.yaml")]
     Manifest,
+    /// Take an app away as plain files that need no Panda
+    Export(ExportArgs),
     /// List and make apps
     Apps {
         #[command(subcommand)]

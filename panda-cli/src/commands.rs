@@ -20,6 +20,7 @@ mod domains;
 mod env;
 mod events;
 mod exec;
+mod export;
 mod link;
 mod local;
 mod logs;
@@ -68,6 +69,7 @@ async fn with_session(session: &Session, verb: Verb) -> Result<()> {
         Verb::Open(args) => open::run(session, &args).await,
         Verb::Events(args) => events::run(session, &args).await,
         Verb::Manifest => status::manifest(session).await,
+        Verb::Export(args) => export::run(session, &args).await,
         Verb::Apps { command } => apps::run(session, command).await,
         Verb::Destroy(args) => apps::destroy(session, &args).await,
         Verb::Tokens { command } => tokens::run(session, command).await,

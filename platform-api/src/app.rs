@@ -9,6 +9,7 @@ pub mod domains;
 pub mod env;
 pub mod events;
 pub mod exec;
+pub mod export;
 pub mod logs;
 pub mod members;
 pub mod processes;

@@ -13,6 +13,7 @@ pub mod domains;
 pub mod env;
 pub mod events;
 pub mod exec;
+mod export;
 pub mod extract;
 mod frame;
 mod headers;
@@ -80,6 +81,7 @@ fn quick_routes() -> OpenApiRouter<Shared> {
         .merge(exec::routes())
         .merge(tasks::routes())
         .merge(status::routes())
+        .merge(export::routes())
 }
 
 /// Everything whose request body is large and may take its time; each route sets its own limits.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use panda_deployer::export::Exporters;
 use panda_deployer::runtime::Runtime;
 use panda_registry_token::RegistryKey;
 use panda_store::{BlobDir, Store};
@@ -82,6 +83,8 @@ pub struct PlatformParts {
     pub build_logs: PathBuf,
     /// What runs the containers.
     pub runtime: Arc<dyn Runtime>,
+    /// Write apps as files that need no Panda.
+    pub exporters: Exporters,
     /// What the operator set.
     pub settings: PlatformSettings,
     /// Signs tokens for the platform's own registry; `None` where there is none.
@@ -102,6 +105,8 @@ pub struct Platform {
     pub build_logs: PathBuf,
     /// What runs the containers. Handlers may look, and never change.
     pub runtime: Arc<dyn Runtime>,
+    /// Write apps as files that need no Panda.
+    pub exporters: Exporters,
     /// What the operator set.
     pub settings: PlatformSettings,
     /// Signs tokens for the platform's own registry; `None` where there is none.
@@ -130,6 +135,7 @@ impl Platform {
             blobs: parts.blobs,
             build_logs: parts.build_logs,
             runtime: parts.runtime,
+            exporters: parts.exporters,
             settings: parts.settings,
             registry_key: parts.registry_key,
             dns: parts.dns,

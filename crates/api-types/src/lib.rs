@@ -9,6 +9,7 @@ mod deployment;
 mod domain;
 mod env;
 mod error;
+mod export;
 mod instance;
 mod plan;
 mod release;
@@ -29,6 +30,7 @@ pub use deployment::{DeployRequest, Deployment, DeploymentAccepted, DeploymentOv
 pub use domain::{DnsRecord, Domain, DomainRequest};
 pub use env::{EnvChangeRequest, EnvChanged, EnvHistoryEntry, EnvPatch, EnvVariable};
 pub use error::{ErrorCode, FieldError, Problem};
+pub use export::{Export, ExportFile, ExportFormat};
 pub use instance::{ExecStart, Instance, TaskRequest, TaskView};
 pub use plan::{PlanRequest, PlanView};
 pub use release::{Release, ReleaseChange, ReleaseDiff};

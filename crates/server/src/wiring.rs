@@ -17,6 +17,7 @@ use panda_builder::registry::{Registry, RegistryLogin};
 use panda_deployer::certificates::{CertificateSettings, Certificates, OrderedCertificates, Preflight};
 use panda_deployer::deadlines::Deadlines;
 use panda_deployer::destroy::DestroyApp;
+use panda_deployer::export::Exporters;
 use panda_deployer::garbage::{Garbage, GarbageSettings};
 use panda_deployer::resolve::ResolveImage;
 use panda_deployer::rollout::Rollouts;
@@ -117,12 +118,22 @@ pub(crate) async fn wire(
         blobs,
         build_logs,
         runtime: runtime.clone(),
+        exporters: exporters(),
         settings: platform_settings(config, local_ca_pem)?,
         registry_key,
         dns,
         shutdown: shutdown.clone(),
     });
     Ok(Wired { platform, runner, reconcilers, activator, runtime, rollouts, hints })
+}
+
+/// Every format, whichever runtime serves: who leaves one may go to the other.
+fn exporters() -> Exporters {
+    Exporters {
+        yaml: panda_kubernetes::export::yaml,
+        kustomize: panda_kubernetes::export::kustomize,
+        compose: panda_docker::export::compose,
+    }
 }
 
 fn load_local_ca(config: &Config, clock: &Clock) -> anyhow::Result<LocalCa> {

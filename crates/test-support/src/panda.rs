@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use panda_deployer::export::{ExportedApp, Exporters, PlainFile};
+use panda_deployer::runtime::RuntimeResult;
 use panda_deployer::runtime::fake::FakeRuntime;
 use panda_domain::clock::Clock;
 use panda_domain::event::Actor;
@@ -80,6 +82,7 @@ impl TestPanda {
             blobs: BlobDir::open(store.folder().join("blobs")).await.expect("make a folder for blobs"),
             build_logs: store.folder().join("build-logs"),
             runtime: Arc::new(runtime.clone()),
+            exporters: Exporters { yaml: told, kustomize: told, compose: told },
             settings: settings(),
             registry_key: Some(registry_key),
             dns: DnsLookup::at(dns.address()).expect("a lookup at one address needs nothing else"),
@@ -215,6 +218,12 @@ impl TestPanda {
         let found = tx.placement_by_names(&first.id, &app, &production).await.expect("look");
         found.expect("the app is there")
     }
+}
+
+/// Writes all that is known of an app into one file; the formats are tested beside the drivers.
+#[expect(clippy::unnecessary_wraps, reason = "others can fail")]
+fn told(app: &ExportedApp) -> RuntimeResult<Vec<PlainFile>> {
+    Ok(vec![PlainFile::new("app.txt", format!("{app:#?}\n"))])
 }
 
 fn settings() -> PlatformSettings {

@@ -7,6 +7,9 @@ use std::time::Duration;
 use panda_domain::clock::Clock;
 use panda_domain::ids::IdSource;
 
+/// How many processes a container may have unless another limit is set.
+pub(crate) const PIDS_LIMIT: i64 = 512;
+
 /// Settings of the Docker driver.
 #[derive(Debug, Clone)]
 pub struct DockerConfig {
@@ -48,7 +51,7 @@ impl DockerConfig {
             subnet_pool: "10.213.0.0/16".to_owned(),
             subnet_prefix: 24,
             edge_socket: None,
-            pids_limit: 512,
+            pids_limit: PIDS_LIMIT,
             call_timeout: Duration::from_mins(1),
             pull_timeout: Duration::from_mins(15),
             ids: IdSource::random(clock.clone()),

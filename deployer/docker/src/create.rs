@@ -17,7 +17,7 @@ use panda_domain::names::ProcessName;
 
 use crate::environments::network_name;
 use crate::labels::{self, Facts};
-pub(crate) use harden::{is_root, refuse_root};
+pub(crate) use harden::{ROOT_KEEPS, USER, is_root, refuse_root};
 pub(crate) use hash::whole as hash_whole;
 
 /// What the host decides about every container.

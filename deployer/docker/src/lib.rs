@@ -13,6 +13,7 @@ mod engine;
 mod environments;
 mod events;
 mod exec;
+pub mod export;
 mod files;
 mod images;
 mod instances;

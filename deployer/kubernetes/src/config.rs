@@ -7,6 +7,9 @@ use std::time::Duration;
 use panda_domain::clock::Clock;
 use panda_domain::formation::Size;
 
+/// The least drain unless another is set, seconds: Traefik gathers changes for two.
+pub(crate) const LEAST_DRAIN_S: u32 = 3;
+
 /// Settings of the Kubernetes driver.
 #[derive(Debug, Clone)]
 pub struct KubernetesConfig {
@@ -115,15 +118,21 @@ impl KubernetesConfig {
             acme: None,
             quota: Quota { pods: 200, cpu_millis: None, memory_bytes: None, storage_bytes: None },
             default_limits: DefaultLimits(Size::default()),
-            requests: Requests { cpu_percent: 10, memory_percent: 50 },
+            requests: Requests::default(),
             egress: EgressRules::default(),
-            least_drain_s: 3,
+            least_drain_s: LEAST_DRAIN_S,
             registries: BTreeMap::new(),
             tools_image: None,
             call_timeout: Duration::from_secs(30),
             sync_timeout: Duration::from_mins(2),
             clock: Clock::system(),
         }
+    }
+}
+
+impl Default for Requests {
+    fn default() -> Self {
+        Self { cpu_percent: 10, memory_percent: 50 }
     }
 }
 

@@ -10,6 +10,7 @@ mod config;
 mod covers;
 mod environments;
 mod exec;
+pub mod export;
 mod images;
 mod labels;
 mod listening;

@@ -1,14 +1,20 @@
 //! What runs for a placement, as people may read and apply it: the live objects without what only the server says, and secrets
 //! as holes.
 
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::ResourceExt;
+use kube::api::{Patch, PatchParams};
+use kube::{Resource, ResourceExt};
 use panda_deployer::runtime::{EnvironmentKey, RuntimeError, RuntimeResult};
 use panda_domain::ids::PlacementId;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::cluster::{absent, doing};
 use crate::labels;
 use crate::runtime::Driver;
 
@@ -18,7 +24,7 @@ const SERVERS: [&str; 6] =
 
 impl Driver {
     /// Returns the objects of a placement as YAML.
-    pub(crate) fn manifest(
+    pub(crate) async fn manifest(
         &self,
         environment: &EnvironmentKey,
         placement: &PlacementId,
@@ -32,9 +38,12 @@ impl Driver {
             let deployments = self.view.deployments.within(&namespace);
             for deployment in deployments.iter().filter(|one| of_placement(&one.metadata)) {
                 objects.extend(hole(deployment));
+                let name = deployment.name_any();
+                objects.extend(self.seen::<ConfigMap>(&namespace, &name).await?);
                 objects.push(plain(&**deployment));
-                let autoscaler = self.view.autoscalers.get(&namespace, &deployment.name_any());
+                let autoscaler = self.view.autoscalers.get(&namespace, &name);
                 objects.extend(autoscaler.map(|one| plain(&*one)));
+                objects.extend(self.seen::<PodDisruptionBudget>(&namespace, &name).await?);
             }
             let services = self.view.services.within(&namespace);
             objects
@@ -45,6 +54,33 @@ impl Driver {
         }
         let texts = objects.iter().map(yaml).collect::<RuntimeResult<Vec<_>>>()?;
         Ok(texts.join("---\n"))
+    }
+
+    /// Reads an object that isn't watched, `None` when it isn't there. By a patch that changes nothing and that the server only
+    /// tries: who may write objects of a kind needs no right to read them all.
+    async fn seen<K>(&self, namespace: &str, name: &str) -> RuntimeResult<Option<Value>>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + std::fmt::Debug
+            + Serialize
+            + DeserializeOwned
+            + Send
+            + Sync,
+    {
+        let params = PatchParams { dry_run: true, ..PatchParams::default() };
+        let nothing = Patch::Merge(json!({}));
+        let api = self.cluster.within::<K>(namespace);
+        let found = self.cluster.call(doing::<K>("read", name), api.patch(name, &params, &nothing)).await;
+        Ok(absent(found)?.map(|object| {
+            let mut value = plain(&object);
+            // Whoever reads a single object isn't told by it what it is.
+            if let Some(fields) = value.as_object_mut() {
+                fields.insert("apiVersion".to_owned(), K::api_version(&()).into());
+                fields.insert("kind".to_owned(), K::kind(&()).into());
+            }
+            value
+        }))
     }
 }
 

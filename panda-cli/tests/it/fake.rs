@@ -198,6 +198,10 @@ impl User {
         std::fs::write(path, text).expect("write the file");
     }
 
+    pub(crate) fn read(&self, path: &str) -> String {
+        std::fs::read_to_string(self.directory.path().join(path)).expect("the file is there")
+    }
+
     pub(crate) fn home(&self) -> &Path {
         self.home.path()
     }

@@ -5,6 +5,7 @@ mod deploy;
 mod doctor;
 mod env;
 mod exec;
+mod export;
 mod fake;
 mod link;
 mod local;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::fake::{Fake, User, app, problem};
 
-const VERBS: [&str; 31] = [
+const VERBS: [&str; 32] = [
     "login",
     "logout",
     "whoami",
@@ -35,6 +35,7 @@ const VERBS: [&str; 31] = [
     "open",
     "events",
     "manifest",
+    "export",
     "apps",
     "destroy",
     "tokens",

@@ -10,6 +10,7 @@ mod devices;
 mod domains;
 mod env;
 mod events;
+mod export;
 mod frame;
 mod registry_token;
 mod routes;

@@ -76,6 +76,7 @@ fn table() -> Vec<(&'static str, &'static str, Needs, Value)> {
         ("GET", "/apps/{app}/status", Read, none.clone()),
         ("GET", "/apps/{app}/instances", Read, none.clone()),
         ("GET", "/apps/{app}/manifest", Read, none.clone()),
+        ("GET", "/apps/{app}/export?format=yaml", Write, none.clone()),
         ("GET", "/apps/{app}/doctor", Read, none.clone()),
         ("GET", "/apps/{app}/logs", Read, none.clone()),
         ("GET", "/apps/{app}/exec", Write, none.clone()),

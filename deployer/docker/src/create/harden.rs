@@ -3,8 +3,11 @@
 use bollard::models::HostConfig;
 use panda_deployer::runtime::{ImageUser, RuntimeError};
 
+/// The user that images of our detectors run as.
+pub(crate) const USER: &str = "10001:10001";
+
 /// What a foreign image that runs as root keeps: enough to hand its files to its own user and to step down to it.
-const ROOT_KEEPS: [&str; 7] =
+pub(crate) const ROOT_KEEPS: [&str; 7] =
     ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID", "KILL", "NET_BIND_SERVICE"];
 
 /// Takes away what no app needs. Seccomp, AppArmor and the number of open files stay the engine's defaults by saying
@@ -19,7 +22,7 @@ pub(crate) fn apply(config: &mut HostConfig, user: ImageUser, root: bool) {
 
 /// Returns the user to run as, `None` for the image's own.
 pub(crate) fn user(user: ImageUser) -> Option<String> {
-    (user == ImageUser::Built).then(|| "10001:10001".to_owned())
+    (user == ImageUser::Built).then(|| USER.to_owned())
 }
 
 /// Tells whether an image's `USER` is root.

@@ -1,5 +1,6 @@
 //! The contract against a real engine, and what is Docker's own: hardening, labels, addresses.
 
+mod export;
 mod harden;
 mod outage;
 mod own;

@@ -8,7 +8,7 @@ use panda_deployer::runtime::{FileSpec, RuntimeError, RuntimeResult};
 /// Kernel filesystems that must stay the kernel's.
 const KERNELS: &[&str] = &["proc", "sys", "dev"];
 /// Readable by every user in the container, writable by none.
-const MODE: i32 = 0o444;
+pub(crate) const MODE: i32 = 0o444;
 /// Volumes of the pod.
 const SECRETS: &str = "secret-files";
 const TEXTS: &str = "files";
@@ -76,7 +76,8 @@ fn mount(keyed: &Keyed<'_>) -> VolumeMount {
     }
 }
 
-fn check(path: &str) -> RuntimeResult<()> {
+/// Refuses what isn't the path of a file inside of the container.
+pub(crate) fn check(path: &str) -> RuntimeResult<()> {
     let refused = |reason: &str| RuntimeError::Rejected {
         doing: format!("mount file `{path}`"),
         reason: reason.to_owned(),

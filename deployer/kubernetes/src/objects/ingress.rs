@@ -12,7 +12,7 @@ use super::Place;
 use super::deployment::PORT;
 
 /// The controller of an ingress class whose annotations are known.
-const NGINX: &str = "k8s.io/ingress-nginx";
+pub(crate) const NGINX: &str = "k8s.io/ingress-nginx";
 
 /// One host and path.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -158,6 +158,6 @@ impl Inspect for KubernetesRuntime {
     }
 
     async fn manifest(&self, environment: &EnvironmentKey, placement: &PlacementId) -> RuntimeResult<String> {
-        self.driver.manifest(environment, placement)
+        self.driver.manifest(environment, placement).await
     }
 }

@@ -1,6 +1,7 @@
 //! The contract against a real cluster, and what is Kubernetes' own.
 
 mod certificates;
+mod export;
 mod hand;
 mod harden;
 mod load;

@@ -1,4 +1,5 @@
 //! Tests of the Kubernetes driver.
 
+mod export;
 mod kubernetes;
 mod objects;
