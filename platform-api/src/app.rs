@@ -10,6 +10,7 @@ pub mod events;
 pub mod exec;
 pub mod logs;
 pub mod members;
+pub mod moves;
 pub mod processes;
 pub mod projects;
 pub mod releases;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use panda_builder::images::ImageParts;
 use panda_deployer::runtime::Runtime;
 use panda_store::{BlobDir, Store};
 use secrecy::SecretString;
@@ -86,6 +87,8 @@ pub struct PlatformParts {
     pub settings: PlatformSettings,
     /// Looks at the records of domains.
     pub dns: DnsLookup,
+    /// The platform's own registry, for images that come or go; `None` where there is none.
+    pub images: Option<ImageParts>,
     /// Ends streams when the server stops.
     pub shutdown: CancellationToken,
 }
@@ -104,6 +107,8 @@ pub struct Platform {
     pub settings: PlatformSettings,
     /// Looks at the records of domains.
     pub dns: DnsLookup,
+    /// The platform's own registry, for images that come or go.
+    pub images: Option<ImageParts>,
     /// Counts and times requests.
     pub metrics: Metrics,
     /// Ends streams when the server stops.
@@ -128,6 +133,7 @@ impl Platform {
             runtime: parts.runtime,
             settings: parts.settings,
             dns: parts.dns,
+            images: parts.images,
             metrics: Metrics::install(),
             shutdown: parts.shutdown,
             passwords: Passwords::default(),

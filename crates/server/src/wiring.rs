@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use panda_builder::build::Builder;
 use panda_builder::buildkit::BuildkitConfig;
+use panda_builder::images::ImageParts;
 use panda_builder::job::{BuildJob, BuildPlaces};
 use panda_builder::registry::{Registry, RegistryLogin};
 use panda_deployer::certificates::{CertificateSettings, Certificates};
@@ -101,6 +102,7 @@ pub(crate) async fn wire(
             Notices::new(),
         ),
     ];
+    let images = ImageParts::at(&registry_url(config), registry_key.clone());
     let places = places(config);
     let build_logs = places.logs.clone();
     let builds =
@@ -117,6 +119,7 @@ pub(crate) async fn wire(
         runtime: runtime.clone(),
         settings: platform_settings(config, local_ca_pem)?,
         dns: DnsLookup::system().context("read the resolver's settings")?,
+        images,
         shutdown: shutdown.clone(),
     });
     Ok(Wired { platform, runner, reconcilers, activator, runtime, rollouts, hints })
@@ -185,10 +188,15 @@ fn places(config: &Config) -> BuildPlaces {
     BuildPlaces { work: config.data_dir.join("work"), logs: config.data_dir.join("logs/builds") }
 }
 
+/// The registry as this process reaches it.
+fn registry_url(config: &Config) -> String {
+    let scheme = if config.registry.insecure { "http" } else { "https" };
+    format!("{scheme}://{}", config.registry.pull_url)
+}
+
 fn garbage_settings(config: &Config, key: Option<RegistryKey>) -> GarbageSettings {
     let (garbage, places) = (&config.garbage, places(config));
     let seconds = |s: u32| Duration::from_secs(u64::from(s));
-    let scheme = if config.registry.insecure { "http" } else { "https" };
     GarbageSettings {
         keep_releases: garbage.keep_releases,
         keep: Duration::from_hours(24 * u64::from(garbage.keep_days)),
@@ -197,7 +205,7 @@ fn garbage_settings(config: &Config, key: Option<RegistryKey>) -> GarbageSetting
         platform_host: config.platform_host(),
         build_logs: places.logs,
         work: places.work,
-        registry_url: format!("{scheme}://{}", config.registry.pull_url),
+        registry_url: registry_url(config),
         registry_key: key,
     }
 }

@@ -78,6 +78,7 @@ impl TestPanda {
             runtime: Arc::new(runtime.clone()),
             settings: settings(),
             dns: DnsLookup::at(dns.address()).expect("a lookup at one address needs nothing else"),
+            images: None,
             shutdown: CancellationToken::new(),
         });
         let pages = || panda_dashboard::router(&platform);

@@ -10,6 +10,7 @@ mod domains;
 mod env;
 mod events;
 mod frame;
+mod moves;
 mod routes;
 mod scale;
 mod sessions;
