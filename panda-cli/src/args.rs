@@ -11,7 +11,9 @@ mod value;
 pub(crate) use app::{DomainsCommand, EnvCommand, ReleasesArgs, ReleasesCommand, ScaleArgs};
 pub(crate) use deploy::{BuildArgs, CancelArgs, DeployArgs, FollowArgs, InitArgs, LinkArgs, RollbackArgs};
 pub(crate) use run::{EventsArgs, ExecArgs, LogsArgs, OpenArgs, RunArgs, StatusArgs};
-pub(crate) use team::{AppsCommand, CompletionArgs, DestroyArgs, DoctorArgs, LoginArgs, TokensCommand};
+pub(crate) use team::{
+    AppsCommand, CompletionArgs, DestroyArgs, DoctorArgs, LoginArgs, MoveArgs, TokensCommand,
+};
 pub(crate) use value::{WrongValue, replicas};
 
 /// From a directory to a live HTTPS URL, on your own servers.
@@ -124,6 +126,8 @@ pub(crate) enum Verb {
         #[command(subcommand)]
         command: Option<AppsCommand>,
     },
+    /// Take an app, or a project, to another server
+    Move(MoveArgs),
     /// Remove an app with all its releases
     Destroy(DestroyArgs),
     /// API tokens, for CI

@@ -22,6 +22,7 @@ mod exec;
 mod link;
 mod local;
 mod logs;
+mod moving;
 mod open;
 mod releases;
 mod scale;
@@ -67,6 +68,7 @@ async fn with_session(session: &Session, verb: Verb) -> Result<()> {
         Verb::Events(args) => events::run(session, &args).await,
         Verb::Manifest => status::manifest(session).await,
         Verb::Apps { command } => apps::run(session, command).await,
+        Verb::Move(args) => moving::run(session, &args).await,
         Verb::Destroy(args) => apps::destroy(session, &args).await,
         Verb::Tokens { command } => tokens::run(session, command).await,
         Verb::Login(_)

@@ -10,6 +10,7 @@ mod link;
 mod local;
 mod login;
 mod logs;
+mod moving;
 mod npm;
 mod usage;
 mod verbs;
