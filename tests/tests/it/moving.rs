@@ -29,7 +29,9 @@ fn an_app_moves_to_another_server_with_image_secrets_scale_and_domains_and_stays
 
         let there = App::find(&new, "shop").await?;
         there.settle(2).await?;
-        assert_eq!(there.fetch("/").await?, app.fetch("/").await?);
+        // Its numbers begin anew.
+        assert_eq!(app.fetch("/").await?, (200, "hello from v1 (v3)\n".into()));
+        assert_eq!(there.fetch("/").await?, (200, "hello from v1 (v1)\n".into()));
         let moved = (there.releases().await?, app.releases().await?);
         let digest = |image: &str| image.rsplit_once('@').map(|(_, digest)| digest.to_owned());
         assert_eq!(digest(&moved.0[0].image), digest(&moved.1[0].image));
