@@ -219,7 +219,6 @@ fn check(manifest: &Manifest, wish: &DeployWish, app: &AppName) -> Result<()> {
     Ok(())
 }
 
-/// The engine pulls from inside: an image's host must not be a way to look around there, nor into other teams' builds.
 fn check_host(platform: &Platform, wish: &DeployWish) -> Result<()> {
     match &wish.source {
         WishedSource::Image(image) => check_image_host(platform, image),
@@ -227,7 +226,8 @@ fn check_host(platform: &Platform, wish: &DeployWish) -> Result<()> {
     }
 }
 
-/// See [`check_host`].
+/// Refuses hosts that the engine must not pull from: it pulls from inside, so an image's host must not be a way to look around
+/// there, nor into other teams' builds.
 pub fn check_image_host(platform: &Platform, image: &ImageReference) -> Result<()> {
     let host = image.host().unwrap_or_default();
     let settings = &platform.settings;
