@@ -53,7 +53,7 @@ cat > "$command.new" <<SH
 #!/bin/sh
 # Runs the installed panda-server in a container, with the host's paths. Written by Panda's install.sh.
 image=\$(sed -n 's/^server *= *"\\(.*\\)"/\\1/p' "$data/install.toml" 2>/dev/null)
-exec docker run --rm -i --network host --pid host --cap-add SYS_PTRACE --cap-add DAC_READ_SEARCH \\
+exec docker run --rm -i -e PANDA_COPY_TO --network host --pid host --cap-add SYS_PTRACE --cap-add DAC_READ_SEARCH \\
   -v /var/run/docker.sock:/var/run/docker.sock -v "$(dirname "$config"):$(dirname "$config")" -v "$data:$data" \\
   -v "\$PWD:\$PWD" -w "\$PWD" "\${PANDA_IMAGE:-\$image}" --config "$config" "\$@"
 SH

@@ -8,6 +8,7 @@ pub mod buildkit;
 mod detect;
 pub mod dockerfile;
 pub mod failure;
+pub mod images;
 pub mod job;
 pub mod key;
 pub mod log;

@@ -15,7 +15,9 @@ pub(crate) use app::{
 pub(crate) use deploy::{BuildArgs, CancelArgs, DeployArgs, FollowArgs, InitArgs, LinkArgs, RollbackArgs};
 pub(crate) use export::ExportArgs;
 pub(crate) use run::{EventsArgs, ExecArgs, LogsArgs, OpenArgs, RunArgs, StatusArgs};
-pub(crate) use team::{AppsCommand, CompletionArgs, DestroyArgs, DoctorArgs, LoginArgs, TokensCommand};
+pub(crate) use team::{
+    AppsCommand, CompletionArgs, DestroyArgs, DoctorArgs, LoginArgs, MoveArgs, TokensCommand,
+};
 pub(crate) use value::{WrongValue, replicas};
 
 /// From a directory to a live HTTPS URL, on your own servers.
@@ -132,6 +134,8 @@ pub(crate) enum Verb {
         #[command(subcommand)]
         command: Option<AppsCommand>,
     },
+    /// Take an app, or a project, to another server
+    Move(MoveArgs),
     /// Remove an app with all its releases
     Destroy(DestroyArgs),
     /// API tokens, for CI

@@ -24,6 +24,7 @@ mod export;
 mod link;
 mod local;
 mod logs;
+mod moving;
 mod open;
 mod releases;
 mod scale;
@@ -71,6 +72,7 @@ async fn with_session(session: &Session, verb: Verb) -> Result<()> {
         Verb::Manifest => status::manifest(session).await,
         Verb::Export(args) => export::run(session, &args).await,
         Verb::Apps { command } => apps::run(session, command).await,
+        Verb::Move(args) => moving::run(session, &args).await,
         Verb::Destroy(args) => apps::destroy(session, &args).await,
         Verb::Tokens { command } => tokens::run(session, command).await,
         Verb::Login(_)

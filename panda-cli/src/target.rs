@@ -177,6 +177,16 @@ pub(crate) fn parse_server(address: &str) -> Result<Url> {
     Ok(url)
 }
 
+/// Returns another server that this user is signed in to. PANDA_TOKEN isn't for it: that one belongs to the first.
+pub(crate) fn other_server(address: &str) -> Result<Server> {
+    let url = parse_server(address)?;
+    let login = Logins::load()?.servers.get(address_of(&url).as_str()).cloned().ok_or_else(|| {
+        CliError::new(ErrorCode::Unauthenticated, format!("you aren't signed in to `{url}`"))
+            .hint(format!("run `panda login --server {url}`, then this again with --server for the old one"))
+    })?;
+    Ok(Server { url, token: Some(login.token), ca: login.ca })
+}
+
 /// Returns an address as logins are kept under.
 pub(crate) fn address_of(url: &Url) -> String {
     url.as_str().trim_end_matches('/').to_owned()

@@ -12,6 +12,7 @@ pub mod exec;
 pub mod export;
 pub mod logs;
 pub mod members;
+pub mod moves;
 pub mod processes;
 pub mod projects;
 pub mod releases;

@@ -21,6 +21,7 @@ pub mod health;
 pub mod logs;
 pub mod members;
 pub mod metrics;
+pub mod moves;
 mod openapi;
 pub mod origin;
 mod paging;
@@ -73,6 +74,7 @@ fn quick_routes() -> OpenApiRouter<Shared> {
         .merge(scale::routes())
         .merge(autoscale::routes())
         .merge(env::routes())
+        .merge(moves::routes())
         .merge(domains::routes())
         .merge(events::routes())
         .merge(deployments::routes())
@@ -86,7 +88,7 @@ fn quick_routes() -> OpenApiRouter<Shared> {
 
 /// Everything whose request body is large and may take its time; each route sets its own limits.
 fn slow_routes() -> OpenApiRouter<Shared> {
-    OpenApiRouter::new().merge(uploads::routes()).merge(uploads::listing_routes())
+    OpenApiRouter::new().merge(uploads::routes()).merge(uploads::listing_routes()).merge(moves::slow_routes())
 }
 
 /// All routes below `/api/v1`, with their document.

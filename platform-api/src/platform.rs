@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use panda_builder::images::ImageParts;
 use panda_deployer::export::Exporters;
 use panda_deployer::runtime::Runtime;
 use panda_registry_token::RegistryKey;
@@ -91,6 +92,8 @@ pub struct PlatformParts {
     pub registry_key: Option<RegistryKey>,
     /// Looks at the records of domains.
     pub dns: DnsLookup,
+    /// The platform's own registry, for images that come or go; `None` where there is none.
+    pub images: Option<ImageParts>,
     /// Ends streams when the server stops.
     pub shutdown: CancellationToken,
 }
@@ -113,6 +116,8 @@ pub struct Platform {
     pub registry_key: Option<RegistryKey>,
     /// Looks at the records of domains.
     pub dns: DnsLookup,
+    /// The platform's own registry, for images that come or go.
+    pub images: Option<ImageParts>,
     /// Counts and times requests.
     pub metrics: Metrics,
     /// Ends streams when the server stops.
@@ -139,6 +144,7 @@ impl Platform {
             settings: parts.settings,
             registry_key: parts.registry_key,
             dns: parts.dns,
+            images: parts.images,
             metrics: Metrics::install(),
             shutdown: parts.shutdown,
             passwords: Passwords::default(),

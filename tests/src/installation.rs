@@ -196,6 +196,11 @@ impl Installation {
         Ok(())
     }
 
+    /// Returns the owner's API token.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
     /// Returns the API, as its owner.
     pub fn api(&self) -> &Api {
         &self.api

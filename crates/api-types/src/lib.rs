@@ -11,6 +11,7 @@ mod env;
 mod error;
 mod export;
 mod instance;
+mod moves;
 mod plan;
 mod release;
 mod server;
@@ -32,6 +33,7 @@ pub use env::{EnvChangeRequest, EnvChanged, EnvHistoryEntry, EnvPatch, EnvVariab
 pub use error::{ErrorCode, FieldError, Problem};
 pub use export::{Export, ExportFile, ExportFormat};
 pub use instance::{ExecStart, Instance, TaskRequest, TaskView};
+pub use moves::{MoveBundle, MoveInRequest, MoveKey, MoveOut, MoveOutRequest};
 pub use plan::{PlanRequest, PlanView};
 pub use release::{Release, ReleaseChange, ReleaseDiff};
 pub use server::{DoctorCheck, ServerInfo};

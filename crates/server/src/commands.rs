@@ -10,6 +10,7 @@ mod install;
 mod opening;
 mod ports;
 mod preflight;
+mod store;
 mod uninstall;
 mod upgrade;
 
@@ -43,6 +44,11 @@ pub(crate) enum Command {
     Backup(backup::BackupArgs),
     /// Bring a backup into an empty installation
     Restore(backup::RestoreArgs),
+    /// Move the state to another database
+    Store {
+        #[command(subcommand)]
+        command: store::StoreCommand,
+    },
     /// Tell whether the server on this machine is healthy (for the container's health check)
     Health,
     /// Make folders, keys and the files that the other containers mount (for compose; `install` does it by itself)
@@ -101,6 +107,10 @@ impl Command {
             },
             Self::Restore(args) => match load(file, data_dir) {
                 Ok(config) => backup::restore(&config, args).await,
+                Err(failure) => Err(failure),
+            },
+            Self::Store { command } => match load(file, data_dir) {
+                Ok(config) => store::run(&config, command).await,
                 Err(failure) => Err(failure),
             },
             Self::Health => match load(file, data_dir) {

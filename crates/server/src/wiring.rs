@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::Context;
 use panda_builder::build::Builder;
 use panda_builder::buildkit::{BuildkitConfig, BuildkitTls};
+use panda_builder::images::ImageParts;
 use panda_builder::job::{BuildJob, BuildPlaces};
 use panda_builder::registry::{Registry, RegistryLogin};
 use panda_deployer::certificates::{CertificateSettings, Certificates, OrderedCertificates, Preflight};
@@ -99,6 +100,7 @@ pub(crate) async fn wire(
             Notices::new(),
         ),
     ];
+    let images = ImageParts::at(&config.registry_url(), registry_key.clone());
     let places = places(config);
     let build_logs = places.logs.clone();
     let builds = BuildJob::new(
@@ -122,6 +124,7 @@ pub(crate) async fn wire(
         settings: platform_settings(config, local_ca_pem)?,
         registry_key,
         dns,
+        images,
         shutdown: shutdown.clone(),
     });
     Ok(Wired { platform, runner, reconcilers, activator, runtime, rollouts, hints })

@@ -86,6 +86,7 @@ impl TestPanda {
             settings: settings(),
             registry_key: Some(registry_key),
             dns: DnsLookup::at(dns.address()).expect("a lookup at one address needs nothing else"),
+            images: None,
             shutdown: CancellationToken::new(),
         });
         let pages = || panda_dashboard::router(&platform);

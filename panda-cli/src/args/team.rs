@@ -110,3 +110,21 @@ pub(crate) struct CompletionArgs {
     #[arg(value_name = "SHELL")]
     pub(crate) shell: clap_complete::Shell,
 }
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  panda login --server https://panda.new.example.com    # once; then the old server again
+  panda move --server https://panda.old.example.com --to-server https://panda.new.example.com -a shop
+  panda move --to-server https://panda.new.example.com --project web
+
+Takes image, env, secrets, scale, domains and the release's settings along. Secrets are sealed by the one
+server for the other; neither this program nor the network sees them. The old server isn't changed, and a
+second run carries on where the first one stopped. Needs an administrator on both servers.")]
+pub(crate) struct MoveArgs {
+    /// The server that it goes to; sign in to it once before
+    #[arg(long, value_name = "URL")]
+    pub(crate) to_server: String,
+    /// Every app of this project, instead of one app
+    #[arg(long, value_name = "PROJECT")]
+    pub(crate) project: Option<String>,
+}

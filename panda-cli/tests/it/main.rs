@@ -11,6 +11,7 @@ mod link;
 mod local;
 mod login;
 mod logs;
+mod moving;
 mod npm;
 mod usage;
 mod verbs;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::fake::{Fake, User, app, problem};
 
-const VERBS: [&str; 32] = [
+const VERBS: [&str; 33] = [
     "login",
     "logout",
     "whoami",
@@ -37,6 +37,7 @@ const VERBS: [&str; 32] = [
     "manifest",
     "export",
     "apps",
+    "move",
     "destroy",
     "tokens",
     "doctor",

@@ -10,7 +10,7 @@ use panda_domain::team::Permission;
 use panda_store::{Cursor, DeploymentRow, NewEvent, PlacementRow, ProgressRow, Tx};
 use serde_json::json;
 
-pub use accept::{Accepted, DeployWish, WishedSource, deploy};
+pub use accept::{Accepted, DeployWish, WishedSource, check_image_host, deploy};
 pub use repeat::{redeploy_for_env, restart, roll_back};
 
 use crate::Platform;

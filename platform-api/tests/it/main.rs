@@ -12,6 +12,7 @@ mod env;
 mod events;
 mod export;
 mod frame;
+mod moves;
 mod registry_token;
 mod routes;
 mod scale;

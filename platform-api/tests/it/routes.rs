@@ -22,6 +22,10 @@ use Needs::{Login, Nothing, Read, Write};
 fn table() -> Vec<(&'static str, &'static str, Needs, Value)> {
     let none = Value::Null;
     let env = json!({ "changes": { "A": { "value": "1" } }, "deploy": false });
+    let key = json!({ "installation": "x", "public_key": "x", "fingerprint": "x" });
+    let out = json!({ "to": key, "to_server": "https://new.example" });
+    let bundle = json!({ "from_installation": "x", "encapsulated": "x", "sealed": "x" });
+    let brought = json!({ "bundle": bundle, "from_server": "https://old.example" });
     let approval = json!({ "user_code": "BCDF-GHJK", "approve": true });
     vec![
         ("GET", "/server", Nothing, none.clone()),
@@ -89,6 +93,13 @@ fn table() -> Vec<(&'static str, &'static str, Needs, Value)> {
         ("PUT", "/uploads/trees", Write, json!({ "listing": "" })),
         ("POST", "/uploads/blobs", Write, none.clone()),
         ("POST", "/uploads/plan", Read, json!({ "tree": "sha256:none" })),
+        ("POST", "/moves/key", Write, none.clone()),
+        ("POST", "/apps/{app}/moves/out", Write, out),
+        ("POST", "/apps/{app}/moves/in", Write, brought),
+        ("GET", "/apps/{app}/image/manifests/{digest}", Write, none.clone()),
+        ("PUT", "/apps/{app}/image/manifests/{digest}", Write, none.clone()),
+        ("GET", "/apps/{app}/image/blobs/{digest}", Write, none.clone()),
+        ("PUT", "/apps/{app}/image/blobs/{digest}", Write, none.clone()),
         ("GET", "/doctor", Write, none),
     ]
 }
@@ -110,7 +121,7 @@ fn absent(path: &str) -> String {
 
 async fn ask(client: &Client, method: &str, path: &str, body: &Value, app: &str, id: &str) -> Answer {
     let filled = path.replace("{app}", app).replace("{host}", "www.ann.example").replace("{id}", id);
-    let filled = filled.replace("{number}", "1");
+    let filled = filled.replace("{number}", "1").replace("{digest}", &format!("sha256:{:064}", 0));
     let kind = (!body.is_null()).then_some("application/json");
     let bytes = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
     let answer = client.send(method, &format!("/api/v1{filled}"), kind, bytes).await;

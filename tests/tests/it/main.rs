@@ -13,6 +13,7 @@ mod hostile;
 mod hostile_sources;
 mod house;
 mod kills;
+mod moving;
 mod operating;
 mod path;
 mod rolling;

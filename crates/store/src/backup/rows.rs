@@ -10,6 +10,7 @@ use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 
 use super::file::{Line, Reader, Writer, bad};
+use crate::catalogue::{Columns, Kind};
 use crate::error::{Result, StoreError};
 use crate::sql::Arg;
 use crate::store::{Backend, Pools, Store};
@@ -48,61 +49,6 @@ pub(crate) const TABLES: &[&str] = &[
 ];
 /// Tables whose ids the database counts.
 const COUNTED: &[&str] = &["deployment_progress", "events"];
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Text,
-    Int,
-    Bool,
-    Bytes,
-}
-
-impl Kind {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::Int => "int",
-            Self::Bool => "bool",
-            Self::Bytes => "bytes",
-        }
-    }
-
-    /// Understands our own words and those of both databases.
-    fn parse(word: &str) -> Option<Self> {
-        match word {
-            "text" => Some(Self::Text),
-            "int" | "bigint" | "integer" => Some(Self::Int),
-            "bool" | "boolean" => Some(Self::Bool),
-            "bytes" | "blob" | "bytea" => Some(Self::Bytes),
-            _ => None,
-        }
-    }
-}
-
-type Columns = Vec<(String, Kind)>;
-
-impl Tx {
-    async fn columns(&mut self, table: &'static str) -> Result<Columns> {
-        let rows = self
-            .sql_by(
-                "columns",
-                "select name, lower(type) as kind from pragma_table_info($1) order by cid",
-                "select column_name::text as name, data_type::text as kind from information_schema.columns
-                 where table_schema = current_schema() and table_name = $1 order by ordinal_position",
-            )
-            .bind(table)
-            .all()
-            .await?;
-        rows.iter()
-            .map(|row| {
-                let (name, kind) = (row.text("name")?, row.text("kind")?);
-                let kind = Kind::parse(&kind)
-                    .ok_or_else(|| row.odd(format!("is column `{name}` of an unknown kind `{kind}`")))?;
-                Ok((name, kind))
-            })
-            .collect()
-    }
-}
 
 macro_rules! value_of {
     ($row:expr, $at:expr, $kind:expr) => {

@@ -21,7 +21,7 @@ fn digest(n: usize) -> Digest {
 }
 
 /// A build that succeeded with image `n`.
-async fn build(test: &TestStore, tx: &mut Tx, world: &World, n: usize) -> BuildRow {
+pub(crate) async fn build(test: &TestStore, tx: &mut Tx, world: &World, n: usize) -> BuildRow {
     let new = NewBuild {
         team: world.team.id.clone(),
         placement: world.placement.clone(),
@@ -33,7 +33,7 @@ async fn build(test: &TestStore, tx: &mut Tx, world: &World, n: usize) -> BuildR
     tx.build(&world.team.id, &row.id).await.unwrap().unwrap()
 }
 
-async fn release(tx: &mut Tx, world: &World, build: &BuildRow) -> ReleaseRow {
+pub(crate) async fn release(tx: &mut Tx, world: &World, build: &BuildRow) -> ReleaseRow {
     let config = ReleaseConfig {
         processes: BTreeMap::new(),
         release_command: None,

@@ -224,9 +224,16 @@ fn check(manifest: &Manifest, wish: &DeployWish, app: &AppName) -> Result<()> {
     Ok(())
 }
 
-/// The engine pulls from inside: an image's host must not be a way to look around there, nor into other teams' builds.
 fn check_host(platform: &Platform, wish: &DeployWish) -> Result<()> {
-    let WishedSource::Image(image) = &wish.source else { return Ok(()) };
+    match &wish.source {
+        WishedSource::Image(image) => check_image_host(platform, image),
+        WishedSource::Tree { .. } => Ok(()),
+    }
+}
+
+/// Refuses hosts that the engine must not pull from: it pulls from inside, so an image's host must not be a way to look around
+/// there, nor into other teams' builds.
+pub fn check_image_host(platform: &Platform, image: &ImageReference) -> Result<()> {
     let host = image.host().unwrap_or_default();
     let settings = &platform.settings;
     let allowed = settings.allowed_image_hosts.iter().any(|allowed| allowed == host);
