@@ -11,6 +11,7 @@ mod covers;
 mod environments;
 mod exec;
 mod images;
+mod keepsakes;
 mod labels;
 mod listening;
 mod logs;
@@ -29,4 +30,5 @@ mod view;
 mod workloads;
 
 pub use config::{Acme, DefaultLimits, EgressRules, KubernetesConfig, Quota, RegistryEndpoint, Requests};
+pub use keepsakes::{Keepsakes, Parts};
 pub use runtime::KubernetesRuntime;
