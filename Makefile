@@ -1,16 +1,22 @@
 # Panda: `make` lists what can be made. All the work is in the scripts that the targets call.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test test-long check fmt bench build images ground clean
+.PHONY: help demo demo-down demo-k8s demo-k8s-down test test-long check fmt bench build images ground clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## set this machine up, start the platform and deploy a sample app
 	@deploy/demo.sh
 
 demo-down: ## remove every trace of the demo
 	@deploy/demo-down.sh
+
+demo-k8s: ## start a cluster (or use KUBECONFIG's), install the platform on it and deploy a sample app
+	@deploy/demo-k8s.sh
+
+demo-k8s-down: ## remove every trace of that
+	@deploy/demo-k8s-down.sh
 
 test: ## set up what the tests need and run them, end-to-end ones included
 	@tests/ground/test.sh

@@ -27,7 +27,13 @@
 {{- range $section, $keys := .Values.server.settings -}}
 {{- if kindIs "map" $keys -}}
 {{- range $key, $value := $keys -}}
+{{- if kindIs "map" $value -}}
+{{- range $name, $one := $value -}}
+{{- $_ := set $set (printf "%s__%s__%s" (upper $section) (upper $key) (upper $name)) (toString $one) -}}
+{{- end -}}
+{{- else -}}
 {{- $_ := set $set (printf "%s__%s" (upper $section) (upper $key)) (ternary (join " " $value) (toString $value) (kindIs "slice" $value)) -}}
+{{- end -}}
 {{- end -}}
 {{- else -}}
 {{- $_ := set $set (upper $section) (toString $keys) -}}
