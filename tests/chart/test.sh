@@ -128,7 +128,7 @@ the_server_writes_into_environments_and_nowhere_else() {
   refused "$words" delete secret "$name-keys" -n "$name" || bad=1
   refused "$words" delete deployment coredns -n kube-system || bad=1
   refused "$words" create deployment x --image x -n "$name-build" || bad=1
-  refused "isn't an environment" delete namespace kube-system || bad=1
+  refused "isn't an environment" delete namespace "$name-build" || bad=1
   refused "isn't an environment" label namespace kube-system dev.panda/environment=x || bad=1
   namespace_yaml panda-probe ''
   refused "for environments only" create -f "$scratch/namespace.yaml" || bad=1

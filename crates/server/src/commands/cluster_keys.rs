@@ -72,9 +72,11 @@ pub(super) async fn run(config: &Config, args: &ClusterKeysArgs) -> Outcome {
         let (namespace, name) = place.split_once('/').ok_or_else(|| {
             Failure::new(format!("`{place}` names no namespace"), "write --builder NAMESPACE/NAME")
         })?;
-        let given = [(BUILDER_CA, "ca.crt"), (BUILDER_CERT, "tls.crt"), (BUILDER_KEY, "tls.key")];
-        let builder = given.iter().map(|(part, file)| Ok(((*file).to_owned(), part_of(&keys, part, &whose)?.clone())));
-        hand_over(&keepsakes, namespace, name, &builder.collect::<Outcome<Parts>>()?).await?;
+        let mut builder = Parts::new();
+        for (part, file) in [(BUILDER_CA, "ca.crt"), (BUILDER_CERT, "tls.crt"), (BUILDER_KEY, "tls.key")] {
+            builder.insert(file.to_owned(), part_of(&keys, part, &whose)?.clone());
+        }
+        hand_over(&keepsakes, namespace, name, &builder).await?;
     }
     Ok(())
 }
