@@ -48,7 +48,9 @@ impl Keepsakes {
                 labels: Some(map([("app.kubernetes.io/part-of", "panda")])),
                 ..ObjectMeta::default()
             },
-            data: Some(wanted.iter().map(|(part, bytes)| (part.clone(), ByteString(bytes.clone()))).collect()),
+            data: Some(
+                wanted.iter().map(|(part, bytes)| (part.clone(), ByteString(bytes.clone()))).collect(),
+            ),
             ..Secret::default()
         };
         let params = PostParams::default();

@@ -109,7 +109,8 @@ fn registry_trust(config: &Config) -> Outcome<Parts> {
 
 fn part_of<'a>(keys: &'a Parts, part: &str, whose: &str) -> Outcome<&'a Vec<u8>> {
     keys.get(part).filter(|bytes| !bytes.is_empty()).ok_or_else(|| {
-        let fix = "put it back from your copy of the Secret; without one, its other parts are of no use either";
+        let fix =
+            "put it back from your copy of the Secret; without one, its other parts are of no use either";
         Failure::new(format!("{whose} has no `{part}`"), fix)
     })
 }
@@ -164,7 +165,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut keys = made::keys(&config(folder.path()), "builder").unwrap();
         keys.remove("master.key");
-        let failure = write(&folder.path().join("keys"), &keys, "Secret `panda-keys`").unwrap_err().to_string();
+        let failure =
+            write(&folder.path().join("keys"), &keys, "Secret `panda-keys`").unwrap_err().to_string();
         assert!(failure.contains("Secret `panda-keys` has no `master.key`"), "{failure}");
     }
 }

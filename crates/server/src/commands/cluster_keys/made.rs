@@ -8,8 +8,8 @@ use panda_kubernetes::Parts;
 use panda_registry_token::RegistryKey;
 use panda_store::Keyring;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose,
 };
 
 use crate::commands::{Failure, Outcome};
@@ -33,7 +33,8 @@ fn files(config: &Config) -> Outcome<Parts> {
     let fix = "mount an emptyDir in memory there, writable for the pod's user";
     let keys = config.data_dir.join("keys");
     let folder = std::fs::create_dir_all(&keys).and_then(|()| tempfile::tempdir_in(&keys));
-    let folder = folder.map_err(|error| Failure::new(format!("write into `{}`: {error}", keys.display()), fix))?;
+    let folder =
+        folder.map_err(|error| Failure::new(format!("write into `{}`: {error}", keys.display()), fix))?;
     let at = |name: &str| folder.path().join(name);
     let clock = Clock::system();
     let authority = format!("Panda local authority ({})", config.platform_host());
@@ -46,7 +47,8 @@ fn files(config: &Config) -> Outcome<Parts> {
 }
 
 fn read(path: &Path) -> Outcome<Vec<u8>> {
-    std::fs::read(path).map_err(|error| Failure::new(format!("read `{}`: {error}", path.display()), "this is a bug"))
+    std::fs::read(path)
+        .map_err(|error| Failure::new(format!("read `{}`: {error}", path.display()), "this is a bug"))
 }
 
 /// The authority of one daemon and of who may speak to it. Its key is used here and kept nowhere. Both sides trust this
