@@ -90,6 +90,7 @@ if [ "${PANDA_BUILD_CGROUPS:-own}" = own ]; then
   reserve_processes
 fi
 # Where no cgroup counts processes, the user namespace does: daemon and steps together.
+# shellcheck disable=SC3045 # Alpine's and Debian's sh both have it
 if [ -n "${PANDA_BUILD_PROCESSES:-}" ]; then ulimit -p "$PANDA_BUILD_PROCESSES"; fi
 mkdir -p /run/panda-buildkit
 configure > /run/buildkitd.toml
