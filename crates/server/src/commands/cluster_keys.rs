@@ -29,6 +29,9 @@ const FILES: [&str; 7] = [
     "builder-client.key",
 ];
 
+/// What helps when the cluster refuses.
+const RIGHTS: &str = "apply the platform's Role again (`helm upgrade`), and see that the API server answers";
+
 /// Where the keys lie.
 #[derive(Debug, Args)]
 pub(crate) struct ClusterKeysArgs {
@@ -49,19 +52,9 @@ pub(crate) struct ClusterKeysArgs {
 /// Makes what isn't there, and writes the files. Every pod of the platform does so when it starts; all get the same.
 pub(super) async fn run(config: &Config, args: &ClusterKeysArgs) -> Outcome {
     let connection = cluster_connection(config);
-    let fix = "apply the platform's Role again (`helm upgrade`), and see that the API server answers";
-    let keepsakes = Keepsakes::connect(&connection).await.map_err(|error| Failure::of(error, fix))?;
+    let keepsakes = Keepsakes::connect(&connection).await.map_err(|error| Failure::of(error, RIGHTS))?;
     let namespace = keepsakes.own_namespace().to_owned();
-    let read = keepsakes.read(&namespace, &args.secret).await.map_err(|error| Failure::of(error, fix))?;
-    let keys = match read {
-        Some(keys) => keys,
-        None => {
-            let new = made::keys(config, args.builder_host.as_deref().unwrap_or("panda-builder"))?;
-            say(&format!("keys are made: Secret `{}` in namespace `{namespace}`", args.secret));
-            let kept = keepsakes.keep(&namespace, &args.secret, &new).await;
-            kept.map_err(|error| Failure::of(error, fix))?
-        }
-    };
+    let keys = all_keys(config, args, &keepsakes, &namespace).await?;
     let whose = format!("Secret `{}` in namespace `{namespace}`", args.secret);
     write(&config.data_dir.join("keys"), &keys, &whose)?;
     if let Some(name) = &args.registry_trust {
@@ -81,13 +74,34 @@ pub(super) async fn run(config: &Config, args: &ClusterKeysArgs) -> Outcome {
     Ok(())
 }
 
+/// Returns all keys: those that are kept, else new ones, or those of whoever was quicker.
+async fn all_keys(
+    config: &Config,
+    args: &ClusterKeysArgs,
+    keepsakes: &Keepsakes,
+    namespace: &str,
+) -> Outcome<Parts> {
+    let read = keepsakes.read(namespace, &args.secret).await;
+    if let Some(keys) = read.map_err(|error| Failure::of(error, RIGHTS))? {
+        return Ok(keys);
+    }
+    let new = made::keys(config, args.builder_host.as_deref().unwrap_or("panda-builder"))?;
+    let kept = keepsakes.keep(namespace, &args.secret, &new).await;
+    let kept = kept.map_err(|error| Failure::of(error, RIGHTS))?;
+    if kept == new {
+        say(&format!("keys are made: Secret `{}` in namespace `{namespace}`", args.secret));
+    }
+    Ok(kept)
+}
+
 /// Gives another pod its part. One that doesn't fit the keys was made by those of another installation.
 async fn hand_over(keepsakes: &Keepsakes, namespace: &str, name: &str, parts: &Parts) -> Outcome {
-    let fix = "apply the platform's Role again (`helm upgrade`), and see that the API server answers";
     let kept = match keepsakes.read(namespace, name).await {
         Ok(Some(kept)) => kept,
-        Ok(None) => keepsakes.keep(namespace, name, parts).await.map_err(|error| Failure::of(error, fix))?,
-        Err(error) => return Err(Failure::of(error, fix)),
+        Ok(None) => {
+            keepsakes.keep(namespace, name, parts).await.map_err(|error| Failure::of(error, RIGHTS))?
+        }
+        Err(error) => return Err(Failure::of(error, RIGHTS)),
     };
     if kept == *parts {
         return Ok(());
