@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# What demo.sh and demo-down.sh share: names, folders, and who they run as. Sourced, after tests/ground/lib.sh.
+# What the demos share, on Docker and on Kubernetes: names, folders, who they run as, and what they ask of a platform that runs.
+# Sourced, after tests/ground/lib.sh.
 
 name=${PANDA_DEMO_NAME:-panda-demo}
 dir=${PANDA_DEMO_DIR:-/var/lib/$name}
@@ -46,4 +47,72 @@ read_settings() {
   host=$(sed 's#^https://##; s#[:/].*##' <<< "$platform")
   https_port=$(sed -n 's/^https_port *= *//p' "$config")
   registry_port=$(sed -n 's/^pull_url *= *".*:\([0-9]*\)"/\1/p' "$config")
+}
+
+# The rest speaks to a platform: $platform at $host:$https_port, found at $ingress, checked by $ca. $server_log is how a person
+# reads its log, $target which make target this is.
+# shellcheck disable=SC2034
+ca='' jar='' ingress=127.0.0.1 server_log="docker logs $name-server" target=demo
+
+platform_answers() {
+  curl -fsS --max-time 5 --cacert "$ca" --resolve "$host:$https_port:$ingress" "$platform/api/v1/server"
+}
+
+# api METHOD PATH [BODY]: one call through the edge, as a browser makes it.
+api() {
+  local method=$1 path=$2 body=${3:-}
+  curl -sS --max-time 30 --cacert "$ca" --resolve "$host:$https_port:$ingress" \
+    -b "$jar" -c "$jar" -X "$method" -H 'content-type: application/json' -H "origin: $platform" ${body:+--data-binary "$body"} "$platform$path"
+}
+
+field() { sed -n "s/.*\"$1\" *: *\"\([^\"]*\)\".*/\1/p" | head -1; }
+
+claim() {
+  local token answer
+  if api GET /api/v1/server | grep -q '"claimed":true'; then
+    [ -f "$owner" ] || die "this demo was claimed by somebody else" "make $target-down, then make $target"
+    return 0
+  fi
+  token=$(claim_token)
+  [ -n "$token" ] || die "the server printed no claim token" "$server_log"
+  (umask 077 && printf '%s\n%s\n' "$email" "$(od -An -N18 -tx1 /dev/urandom | tr -d ' \n')" > "$owner.new")
+  answer=$(api POST /api/v1/claim "{\"claim_token\":\"$token\",\"email\":\"$email\",\"password\":\"$(sed -n 2p "$owner.new")\"}")
+  grep -q '"email"' <<< "$answer" || die "the platform can't be claimed: $answer" "$server_log"
+  mv "$owner.new" "$owner"
+  say "claimed by $email, password $(sed -n 2p "$owner") (kept in $owner)"
+}
+
+# sign_in FLAGS OF panda login...
+sign_in() {
+  if panda whoami --server "$platform" >/dev/null 2>&1; then return 0; fi
+  local answer token
+  answer=$(api POST /api/v1/login "{\"email\":\"$email\",\"password\":\"$(sed -n 2p "$owner")\"}")
+  grep -q '"email"' <<< "$answer" || die "$email can't sign in: $answer" "make $target-down, then make $target"
+  answer=$(api POST /api/v1/tokens '{"name":"demo-'"$(date +%s)"'","scope":"full"}')
+  token=$(field secret <<< "$answer")
+  [ -n "$token" ] || die "no API token was made: $answer" "$server_log"
+  panda login --server "$platform" --token - "$@" <<< "$token" >&2 ||
+    die "the command line can't sign in at $platform" "$programs/panda doctor"
+}
+
+deploy_app() {
+  panda deploy "$demo_root/tests/apps/hello-node" --server "$platform" --app hello-node --replicas 3 --create --yes >&2 ||
+    die "hello-node can't be deployed: see above" "$programs/panda logs --build -a hello-node"
+  app=$(panda status -a hello-node --server "$platform" --json | tr -d '\n' | field url)
+  [ -n "$app" ] || die "the app has no address" "$programs/panda status -a hello-node"
+}
+
+app_answers() {
+  local authority=${app#https://}
+  authority=${authority%%/*}
+  [[ $authority == *:* ]] || authority=$authority:443
+  answer=$(curl -sS --max-time 15 --cacert "$ca" --resolve "$authority:$ingress" "$app")
+}
+
+# expect_hello: says what the app answers; dies unless it is what the sample says.
+expect_hello() {
+  local answer
+  app_answers || die "$app doesn't answer" "$programs/panda doctor hello-node"
+  [[ $answer == "hello from "* ]] || die "$app answers something else: $answer" "$programs/panda logs -a hello-node"
+  say "$app answers: $answer"
 }

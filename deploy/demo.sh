@@ -74,62 +74,12 @@ install_platform() {
   mv "$dir.install" "$dir/install.out"
 }
 
-# api METHOD PATH [BODY]: one call through the edge, as a browser makes it.
-api() {
-  local method=$1 path=$2 body=${3:-}
-  curl -sS --max-time 30 --cacert "$dir/keys/local-ca.crt" --resolve "$host:$https_port:127.0.0.1" \
-    -b "$jar" -c "$jar" -X "$method" -H 'content-type: application/json' -H "origin: $platform" ${body:+--data-binary "$body"} "$platform$path"
-}
-
-field() { sed -n "s/.*\"$1\" *: *\"\([^\"]*\)\".*/\1/p" | head -1; }
-
 wait_for_platform() {
-  wait_for 30 curl -fsS --max-time 5 --cacert "$dir/keys/local-ca.crt" --resolve "$host:$https_port:127.0.0.1" "$platform/api/v1/server" ||
+  wait_for 30 platform_answers ||
     die "the platform doesn't answer at $platform through its edge" "docker logs $name-edge; docker logs $name-server"
 }
 
-claim() {
-  local token answer
-  if api GET /api/v1/server | grep -q '"claimed":true'; then
-    [ -f "$owner" ] || die "this demo was claimed by somebody else" "make demo-down, then make demo"
-    return 0
-  fi
-  token=$(sed -n 's/^claim token: //p' "$dir/install.out")
-  [ -n "$token" ] || die "panda-server install printed no claim token" "docker logs $name-server shows it"
-  (umask 077 && printf '%s\n%s\n' "$email" "$(od -An -N18 -tx1 /dev/urandom | tr -d ' \n')" > "$owner.new")
-  answer=$(api POST /api/v1/claim "{\"claim_token\":\"$token\",\"email\":\"$email\",\"password\":\"$(sed -n 2p "$owner.new")\"}")
-  grep -q '"email"' <<< "$answer" || die "the platform can't be claimed: $answer" "docker logs $name-server"
-  mv "$owner.new" "$owner"
-  say "claimed by $email, password $(sed -n 2p "$owner") (kept in $owner)"
-}
-
-sign_in() {
-  if panda whoami --server "$platform" >/dev/null 2>&1; then return 0; fi
-  local answer token fingerprint
-  answer=$(api POST /api/v1/login "{\"email\":\"$email\",\"password\":\"$(sed -n 2p "$owner")\"}")
-  grep -q '"email"' <<< "$answer" || die "$email can't sign in: $answer" "make demo-down, then make demo"
-  answer=$(api POST /api/v1/tokens '{"name":"demo-'"$(date +%s)"'","scope":"full"}')
-  token=$(field secret <<< "$answer")
-  [ -n "$token" ] || die "no API token was made: $answer" "docker logs $name-server"
-  fingerprint=$(openssl x509 -in "$dir/keys/local-ca.crt" -noout -fingerprint -sha256 | sed 's/.*=//; s/://g')
-  panda login --server "$platform" --token - --ca-fingerprint "$fingerprint" <<< "$token" >&2 ||
-    die "the command line can't sign in at $platform" "$programs/panda doctor"
-}
-
-deploy_app() {
-  panda deploy "$root/tests/apps/hello-node" --server "$platform" --app hello-node --replicas 3 --create --yes >&2 ||
-    die "hello-node can't be deployed: see above" "$programs/panda logs --build -a hello-node"
-  app=$(panda status -a hello-node --server "$platform" --json | tr -d '\n' | field url)
-  [ -n "$app" ] || die "the app has no address" "$programs/panda status -a hello-node"
-  local authority=${app#https://}
-  authority=${authority%%/*}
-  [[ $authority == *:* ]] || authority=$authority:443
-  local answer
-  answer=$(curl -sS --max-time 15 --cacert "$dir/keys/local-ca.crt" --resolve "$authority:127.0.0.1" "$app") ||
-    die "$app doesn't answer" "$programs/panda doctor hello-node"
-  [[ $answer == "hello from "* ]] || die "$app answers something else: $answer" "$programs/panda logs -a hello-node"
-  say "$app answers: $answer"
-}
+claim_token() { sed -n 's/^claim token: //p' "$dir/install.out"; }
 
 hub_answers || true # asked once, here; the scripts below inherit the answer
 step "what is missing is installed; a Docker engine; base images"
@@ -140,15 +90,17 @@ step "the platform's containers"
 mkdir -p "$(dirname "$dir")"
 install_platform
 read_settings
+ca=$dir/keys/local-ca.crt
 step "the platform answers at $platform"
 wait_for_platform
 jar=$(mktemp)
 trap 'rm -f "$jar"' EXIT
 claim
 step "the command line signs in"
-sign_in
+sign_in --ca-fingerprint "$(openssl x509 -in "$ca" -noout -fingerprint -sha256 | sed 's/.*=//; s/://g')"
 step "hello-node with three replicas"
 deploy_app
+expect_hello
 step "done in $((SECONDS - begun)) s"
 give_back
 echo "app: $app"

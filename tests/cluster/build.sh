@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds a real Kubernetes and what stands round it from their Go modules into $PANDA_CACHE/bin, and publishes the images that its
+# build.sh [helm]: builds a real Kubernetes and what stands round it from their Go modules into $PANDA_CACHE/bin, and publishes the images that its
 # pods need to the local registry. tests/cluster/README.md says what each is for.
 # A program is rebuilt when its version here, or its folder here, changes. Cold: about 20 minutes on 2 cores; warm: nothing is done.
 set -euo pipefail
@@ -13,6 +13,8 @@ containerd=v2.3.7
 coredns=v1.15.0
 metrics_server=v0.9.0
 local_path=v0.0.30
+helm=v4.3.1
+helm3=v3.22.0
 kubernetes=$(module_version "$here/kube" k8s.io/kubernetes)
 traefik=$(module_version "$here/traefik" github.com/traefik/traefik/v3)
 cert_manager=$(module_version "$here/cert-manager" github.com/cert-manager/cert-manager)
@@ -79,7 +81,19 @@ build_cert_manager() {
   done > "$bin/cert-manager-crds.yaml"
 }
 
+# Two versions of helm install the chart; both are called helm by their modules.
+build_helm() { # MODULE PROGRAM
+  local folder
+  folder=$(mktemp -d)
+  GOBIN=$folder install "$1"
+  mv "$folder/helm" "$bin/$2"
+  rmdir "$folder"
+}
+
 export CGO_ENABLED=0
+program helm $helm "3 minutes" build_helm helm.sh/helm/v4/cmd/helm@$helm helm
+[ "${1:-}" != helm ] || exit 0 # for a cluster that is there already
+program helm3 $helm3 "2 minutes" build_helm helm.sh/helm/v3/cmd/helm@$helm3 helm3
 built "$(own kube "$kubernetes")" kube kubectl || enough_disk
 program "kube kubectl" "$(own kube "$kubernetes")" "6 minutes" build_kube
 program pause "$kubernetes" "a second" build_pause

@@ -2,6 +2,7 @@
 
 mod backup;
 mod claim_token;
+mod cluster_keys;
 mod config_file;
 mod doctor;
 mod health;
@@ -54,6 +55,9 @@ pub(crate) enum Command {
     /// Make folders, keys and the files that the other containers mount (for compose; `install` does it by itself)
     #[command(hide = true)]
     Prepare,
+    /// Make the platform's keys in a cluster unless they are there, and write them into the data folder (for the pod's start)
+    #[command(hide = true)]
+    ClusterKeys(cluster_keys::ClusterKeysArgs),
     /// Tell whether this version could take over the state, without touching it
     #[command(hide = true)]
     Preflight,
@@ -119,6 +123,10 @@ impl Command {
             },
             Self::Prepare => match load(file, data_dir) {
                 Ok(config) => install::prepare(&config),
+                Err(failure) => Err(failure),
+            },
+            Self::ClusterKeys(args) => match load(file, data_dir) {
+                Ok(config) => cluster_keys::run(&config, &args).await,
                 Err(failure) => Err(failure),
             },
             Self::Preflight => match load(file, data_dir) {

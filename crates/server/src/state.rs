@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use panda_domain::clock::Clock;
 use panda_domain::ids::IdSource;
 use panda_store::{KeySource, Keyring, Store, StoreConfig, StoreError};
 
-use crate::config::Config;
+use crate::config::{Config, RuntimeKind};
 
 /// The state can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +36,11 @@ pub(crate) enum StateError {
 pub(crate) fn ensure_folders(config: &Config) -> Result<(), StateError> {
     for name in ["", "db", "keys", "blobs", "logs", "logs/builds", "edge", "run", "work", "runtime"] {
         let path = config.data_dir.join(name);
-        make(&path).map_err(|source| StateError::Folder { path: path.clone(), source })?;
+        let made = match config.runtime.kind {
+            RuntimeKind::Docker => make(&path),
+            RuntimeKind::Kubernetes => make_on_volume(&path),
+        };
+        made.map_err(|source| StateError::Folder { path: path.clone(), source })?;
     }
     Ok(())
 }
@@ -44,6 +48,18 @@ pub(crate) fn ensure_folders(config: &Config) -> Result<(), StateError> {
 fn make(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+}
+
+/// A volume's own folder belongs to whoever made the volume, and only this pod sees it.
+fn make_on_volume(path: &Path) -> io::Result<()> {
+    match make(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && is_anothers(path)? => Ok(()),
+        made => made,
+    }
+}
+
+fn is_anothers(path: &Path) -> io::Result<bool> {
+    Ok(fs::metadata(path)?.uid() != rustix::process::geteuid().as_raw())
 }
 
 /// Opens the state. A new installation gets a key; an old one without its key is refused (P9).

@@ -40,6 +40,8 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, RuntimeKind};
 use crate::platform_containers::registry_address;
 
+pub(crate) use runtime::cluster_connection;
+
 /// Everything that runs.
 pub(crate) struct Wired {
     /// What the API works with.

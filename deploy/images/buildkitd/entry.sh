@@ -59,7 +59,10 @@ keep_reserve() {
 
 # configure: the template, plus what depends on the machine.
 configure() {
-  sed -e "s/@PARALLEL@/${PANDA_BUILD_PARALLEL:-2}/" \
+  # Who can't make cgroups runs steps in this container's own; BuildKit calls that rootless.
+  rootless=false
+  [ "${PANDA_BUILD_CGROUPS:-own}" = own ] || rootless=true
+  sed -e "s/@PARALLEL@/${PANDA_BUILD_PARALLEL:-2}/" -e "s/@ROOTLESS@/$rootless/" \
     -e "s/@CACHE_MB@/${PANDA_BUILD_CACHE_MB:-10240}/" -e "s/@FREE_MB@/${PANDA_BUILD_FREE_MB:-2048}/" \
     /etc/panda/buildkitd.toml
   # A step can't use this container's resolver: it is a loopback address, which BuildKit replaces by a public one.
@@ -82,8 +85,13 @@ configure() {
   done
 }
 
-writable_cgroups
-reserve_processes
+if [ "${PANDA_BUILD_CGROUPS:-own}" = own ]; then
+  writable_cgroups
+  reserve_processes
+fi
+# Where no cgroup counts processes, the user namespace does: daemon and steps together.
+# shellcheck disable=SC3045 # Alpine's and Debian's sh both have it
+if [ -n "${PANDA_BUILD_PROCESSES:-}" ]; then ulimit -p "$PANDA_BUILD_PROCESSES"; fi
 mkdir -p /run/panda-buildkit
 configure > /run/buildkitd.toml
 keep_reserve &

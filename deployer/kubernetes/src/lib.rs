@@ -12,6 +12,7 @@ mod environments;
 mod exec;
 pub mod export;
 mod images;
+mod keepsakes;
 mod labels;
 mod listening;
 mod logs;
@@ -30,4 +31,5 @@ mod view;
 mod workloads;
 
 pub use config::{Acme, DefaultLimits, EgressRules, KubernetesConfig, Quota, RegistryEndpoint, Requests};
+pub use keepsakes::{Keepsakes, Parts};
 pub use runtime::KubernetesRuntime;

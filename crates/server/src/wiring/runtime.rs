@@ -1,7 +1,6 @@
 //! The runtime that apps run on. An installation keeps the one that it began with.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
@@ -74,19 +73,26 @@ fn docker(config: &Config, installation: String, store: &Store, clock: &Clock) -
     }
 }
 
+/// Returns how the cluster is reached, and nothing of what the driver is told about it.
+pub(crate) fn cluster_connection(config: &Config) -> KubernetesConfig {
+    let (kubeconfig, context) = (&config.kubernetes.kubeconfig, &config.kubernetes.context);
+    KubernetesConfig {
+        kubeconfig: Some(kubeconfig.clone()).filter(|path| !path.as_os_str().is_empty()),
+        context: Some(context.clone()).filter(|context| !context.is_empty()),
+        ..KubernetesConfig::new(String::new())
+    }
+}
+
 /// Returns what the driver of a cluster is told.
 pub(crate) fn kubernetes(config: &Config, installation: String, clock: &Clock) -> Result<KubernetesConfig> {
     let cluster = &config.kubernetes;
     let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-    let path = |path: &Path| Some(path.to_owned()).filter(|path| !path.as_os_str().is_empty());
     let limit = |figure: u64| Some(figure).filter(|figure| *figure > 0);
     let mib = |figure: u64| limit(figure).map(|figure| figure << 20);
     let acme = acme(config)?;
     let closed = cluster.closed_ranges.iter().map(ToString::to_string).collect::<Vec<_>>();
     let closed = if closed.is_empty() { EgressRules::default().closed } else { closed };
     Ok(KubernetesConfig {
-        kubeconfig: path(&cluster.kubeconfig),
-        context: text(&cluster.context),
         labels: cluster.labels.clone(),
         ingress_class: text(&cluster.ingress_class),
         issuer: text(&cluster.issuer).or(acme.as_ref().map(|_| ISSUER.to_owned())),
@@ -105,7 +111,8 @@ pub(crate) fn kubernetes(config: &Config, installation: String, clock: &Clock) -
         registries: registries(config),
         tools_image: text(&cluster.tools_image),
         clock: clock.clone(),
-        ..KubernetesConfig::new(installation)
+        installation,
+        ..cluster_connection(config)
     })
 }
 
