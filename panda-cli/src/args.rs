@@ -8,7 +8,7 @@ mod run;
 mod team;
 mod value;
 
-pub(crate) use app::{DomainsCommand, EnvCommand, ReleasesArgs, ReleasesCommand, ScaleArgs};
+pub(crate) use app::{CertsCommand, DomainsCommand, EnvCommand, ReleasesArgs, ReleasesCommand, ScaleArgs};
 pub(crate) use deploy::{BuildArgs, CancelArgs, DeployArgs, FollowArgs, InitArgs, LinkArgs, RollbackArgs};
 pub(crate) use run::{EventsArgs, ExecArgs, LogsArgs, OpenArgs, RunArgs, StatusArgs};
 pub(crate) use team::{AppsCommand, CompletionArgs, DestroyArgs, DoctorArgs, LoginArgs, TokensCommand};
@@ -111,6 +111,11 @@ pub(crate) enum Verb {
     Domains {
         #[command(subcommand)]
         command: DomainsCommand,
+    },
+    /// Certificates of your own, in the place of those that are ordered
+    Certs {
+        #[command(subcommand)]
+        command: Option<CertsCommand>,
     },
     /// Open the app in a browser
     Open(OpenArgs),

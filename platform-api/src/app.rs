@@ -1,6 +1,7 @@
 //! Use-cases, one noun a file: authorise, then one transaction.
 
 pub mod apps;
+pub mod certificates;
 pub mod claim;
 pub mod deployments;
 pub mod devices;

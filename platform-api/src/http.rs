@@ -4,6 +4,7 @@
 
 mod access;
 pub mod apps;
+pub mod certificates;
 pub mod claim;
 pub mod cookie;
 pub mod deployments;
@@ -71,6 +72,7 @@ fn quick_routes() -> OpenApiRouter<Shared> {
         .merge(scale::routes())
         .merge(env::routes())
         .merge(domains::routes())
+        .merge(certificates::routes())
         .merge(events::routes())
         .merge(deployments::routes())
         .merge(releases::routes())

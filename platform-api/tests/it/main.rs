@@ -2,6 +2,7 @@
 
 mod apps;
 mod bodies;
+mod certificates;
 mod claim;
 mod csrf;
 mod deployments;
