@@ -115,7 +115,8 @@ impl Tx {
     pub async fn put_challenge(&mut self, host: &str, token: &str, answer: &str) -> Result<()> {
         self.ensure_certificate(host).await?;
         let state = CertificateState::Ordering;
-        let sql = "update certificates set state = $2, detail = $3, challenge_token = $4, challenge_answer = $5
+        let sql =
+            "update certificates set state = $2, detail = $3, challenge_token = $4, challenge_answer = $5
             where host = $1 and state <> 'own'";
         let statement = self.sql("certificates", sql).bind(host).bind(word(&state)).bind(to_json(&state));
         statement.bind(token).bind(answer).run().await?;

@@ -101,7 +101,13 @@ async fn list(session: &Session, target: &Target) -> Result<()> {
         return Ok(());
     }
     let rows = all.iter().map(|one| {
-        vec![one.host.clone(), one.domains.join(", "), one.not_after.clone(), one.key_kind.clone(), one.issuer.clone()]
+        vec![
+            one.host.clone(),
+            one.domains.join(", "),
+            one.not_after.clone(),
+            one.key_kind.clone(),
+            one.issuer.clone(),
+        ]
     });
     session.out.table(&["host", "shown for", "until", "key", "issuer"], rows.collect());
     Ok(())

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::fake::{Fake, User, app, problem};
 
-const VERBS: [&str; 29] = [
+const VERBS: [&str; 30] = [
     "login",
     "logout",
     "whoami",
@@ -39,6 +39,7 @@ const VERBS: [&str; 29] = [
     "doctor",
     "completion",
     "env set",
+    "certs add",
 ];
 
 #[test]

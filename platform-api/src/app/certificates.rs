@@ -63,7 +63,8 @@ pub async fn list(store: &Store, principal: &Principal, target: Target<'_>) -> R
 /// Returns the certificate that was given for a host or wildcard, or that is shown for the host.
 pub async fn show(store: &Store, principal: &Principal, target: Target<'_>, host: &str) -> Result<Given> {
     let all = list(store, principal, target).await?;
-    let found = all.into_iter().find(|one| one.name == host || one.domains.iter().any(|domain| domain == host));
+    let found =
+        all.into_iter().find(|one| one.name == host || one.domains.iter().any(|domain| domain == host));
     found.ok_or_else(|| Error::not_found("certificate"))
 }
 
@@ -111,8 +112,14 @@ pub async fn remove(store: &Store, principal: &Principal, target: Target<'_>, na
         tx.delete_own_certificate(host).await?;
         cover(&mut tx, &row, host).await?;
     }
-    note(&mut tx, principal, &row, "certificate.removed", format!("the certificate for `{name}` was removed"))
-        .await?;
+    note(
+        &mut tx,
+        principal,
+        &row,
+        "certificate.removed",
+        format!("the certificate for `{name}` was removed"),
+    )
+    .await?;
     tx.commit().await?;
     Ok(())
 }

@@ -164,9 +164,10 @@ async fn state(config: &Config) -> Vec<Check> {
             checks.push(look("certificates", CheckState::Warning, format!("{host}: {reason}"), fix));
         }
         let (days, fix) = match &certificate.state {
-            CertificateState::Own { name, .. } => {
-                (GIVEN_BEFORE_DAYS, format!("its owner gives a new one: panda certs add '{name}' --cert FILE --key FILE"))
-            }
+            CertificateState::Own { name, .. } => (
+                GIVEN_BEFORE_DAYS,
+                format!("its owner gives a new one: panda certs add '{name}' --cert FILE --key FILE"),
+            ),
             _ => (RENEWED_BEFORE_DAYS, "docker logs panda-server shows why it isn't replaced".to_owned()),
         };
         let soon = now + jiff::SignedDuration::from_hours(24 * days);

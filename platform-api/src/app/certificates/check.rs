@@ -84,7 +84,8 @@ fn read_chain(text: &str) -> Result<Vec<CertificateDer<'static>>, Refusal> {
 }
 
 fn read_key(text: &str) -> Result<PrivateKeyDer<'static>, Refusal> {
-    const FIX: &str = "give the leaf's key as PEM: PKCS#8, SEC1 (`EC PRIVATE KEY`) or PKCS#1 (`RSA PRIVATE KEY`)";
+    const FIX: &str =
+        "give the leaf's key as PEM: PKCS#8, SEC1 (`EC PRIVATE KEY`) or PKCS#1 (`RSA PRIVATE KEY`)";
     if text.len() > LONGEST_KEY {
         return Err(Refusal::key(format!("is longer than {} KiB", LONGEST_KEY >> 10), FIX));
     }
@@ -95,7 +96,8 @@ fn read_key(text: &str) -> Result<PrivateKeyDer<'static>, Refusal> {
     if text.contains("BEGIN CERTIFICATE-----") && !text.contains("PRIVATE KEY-----") {
         return Err(Refusal::key("is a certificate and no key", FIX));
     }
-    PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|_| Refusal::key("is no readable PEM private key", FIX))
+    PrivateKeyDer::from_pem_slice(text.as_bytes())
+        .map_err(|_| Refusal::key("is no readable PEM private key", FIX))
 }
 
 /// Each certificate has to be signed by the one after it: servers send the chain as it is, and many clients don't sort.

@@ -108,7 +108,8 @@ fn check_names(names: &[String], host: &str) -> Result<(), Refusal> {
 
 /// Tells whether a name is for a host or a wildcard; a wildcard is for one label and no more.
 pub(super) fn covers(name: &str, host: &str) -> bool {
-    let one_label = |zone: &str| host.split_once('.').is_some_and(|(first, rest)| first != "*" && rest == zone);
+    let one_label =
+        |zone: &str| host.split_once('.').is_some_and(|(first, rest)| first != "*" && rest == zone);
     name == host || name.strip_prefix("*.").is_some_and(one_label)
 }
 
