@@ -92,6 +92,12 @@ pub async fn add(
             domains.push(host);
         }
     }
+    if domains.is_empty() {
+        return Err(Error::conflict(format!(
+            "every domain that `{name}` covers has a certificate given for itself"
+        ))
+        .with_hint("`panda certs remove` takes one away; `panda certs list` shows them"));
+    }
     let text = format!("a certificate for `{name}` was given, until {}", checked.leaf.not_after);
     note(&mut tx, principal, &row, "certificate.added", text).await?;
     tx.commit().await?;

@@ -220,9 +220,9 @@ fn in_its_older_form(pkcs8: &str, label: &str) -> String {
     let base64 = base64::engine::general_purpose::STANDARD;
     let text: String = pkcs8.lines().filter(|line| !line.starts_with("-----")).map(str::trim).collect();
     let der = base64.decode(text).expect("base64");
-    let (_, all) = part(&der);
-    let (_, after_version) = (part(all).1, &all[whole(all)..]);
-    let (_, inner) = part(&after_version[whole(after_version)..]);
+    let all = content(&der);
+    let after_version = &all[whole(all)..];
+    let inner = content(&after_version[whole(after_version)..]);
     let before = if label.starts_with("EC") {
         "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
     } else {
@@ -231,10 +231,10 @@ fn in_its_older_form(pkcs8: &str, label: &str) -> String {
     format!("{before}-----BEGIN {label}-----\n{}\n-----END {label}-----\n", base64.encode(inner))
 }
 
-/// Returns the tag and the content of the first part of some DER.
-fn part(der: &[u8]) -> (u8, &[u8]) {
+/// Returns the content of the first part of some DER.
+fn content(der: &[u8]) -> &[u8] {
     let (head, length) = measure(der);
-    (der[0], &der[head..head + length])
+    &der[head..head + length]
 }
 
 fn whole(der: &[u8]) -> usize {

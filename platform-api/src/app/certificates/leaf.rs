@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
-use x509_parser::der_parser::oid::Oid;
 use x509_parser::oid_registry as oid;
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 use x509_parser::public_key::PublicKey;
@@ -14,6 +13,8 @@ use super::check::Refusal;
 
 /// RSA keys below this aren't taken any more.
 const LEAST_RSA_BITS: usize = 2048;
+/// MD5 with RSA, SHA-1 with RSA, SHA-1 with ECDSA.
+const OLD_SIGNATURES: [&str; 3] = ["1.2.840.113549.1.1.4", "1.2.840.113549.1.1.5", "1.2.840.10045.4.1"];
 const KEY_FIX: &str = "order a certificate for an RSA (2048 bits or more), P-256 or P-384 key";
 const CHAIN_FIX: &str = "give the file that the authority sent, as it came";
 
@@ -88,9 +89,7 @@ fn check_kind(leaf: &X509Certificate<'_>) -> Result<(), Refusal> {
         let fix = "order one for servers (`serverAuth`)";
         return Err(Refusal::chain("isn't for servers", fix));
     }
-    let old: [Oid<'static>; 3] =
-        [oid::OID_PKCS1_SHA1WITHRSA, oid::OID_PKCS1_MD5WITHRSAENC, oid::OID_SIG_ECDSA_WITH_SHA1];
-    if old.contains(&leaf.signature_algorithm.algorithm) {
+    if OLD_SIGNATURES.contains(&leaf.signature_algorithm.algorithm.to_id_string().as_str()) {
         let fix = "order one that is signed with SHA-256 or better";
         return Err(Refusal::chain("is signed with SHA-1 or MD5, which browsers don't take", fix));
     }
