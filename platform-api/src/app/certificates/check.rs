@@ -1,7 +1,5 @@
 //! Whether browsers will take a chain and a key for a host. Pure: what is wrong is said before anything is kept.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use panda_domain::secret::Secret;
 use rustls::pki_types::pem::PemObject;
@@ -116,7 +114,7 @@ fn check_order(certificates: &[X509Certificate<'_>]) -> Result<(), Refusal> {
 
 /// Proves that the key is the leaf's, with the code that will sign with it.
 fn fits(chain: &[CertificateDer<'static>], key: &PrivateKeyDer<'static>) -> Result<(), Refusal> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
     match CertifiedKey::from_der(chain.to_vec(), key.clone_key(), &provider) {
         Ok(_) => Ok(()),
         Err(rustls::Error::InconsistentKeys(_)) => {
