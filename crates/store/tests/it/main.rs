@@ -7,6 +7,7 @@ mod backups;
 mod blobs;
 mod deploys;
 mod env;
+mod given_certificates;
 mod jobs;
 mod kept;
 mod keys;
