@@ -9,7 +9,6 @@ mod pem;
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use panda_api_types::FieldError;
 use panda_deployer::certificates::first_warning;
 use panda_domain::names::Hostname;
@@ -114,8 +113,11 @@ pub async fn remove(store: &Store, principal: &Principal, target: Target<'_>, na
     if hosts.is_empty() {
         return Err(Error::not_found("certificate"));
     }
+    // First all of them: a wildcard mustn't come back from another of its hosts.
     for host in &hosts {
         tx.delete_own_certificate(host).await?;
+    }
+    for host in &hosts {
         cover(&mut tx, &row, host).await?;
     }
     note(
