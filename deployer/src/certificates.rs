@@ -2,11 +2,13 @@
 //!
 //! Hosts below `localhost`, and all hosts when no ACME directory is set, get one from the local authority. Others are ordered
 //! by HTTP-01: the challenge goes into the state, from there with the next route table to the ingress, which answers it. A
-//! host whose order fails keeps what it has and is tried again later; others don't notice.
+//! host whose order fails keeps what it has and is tried again later; others don't notice. Certificates that people gave are
+//! left alone, whichever reconciler runs; their owners are warned of the end.
 
 mod acme;
 mod local;
 mod ordered;
+mod own;
 mod preflight;
 
 use std::path::PathBuf;
@@ -26,6 +28,7 @@ use local::LocalAuthority;
 
 pub use local::is_local;
 pub use ordered::OrderedCertificates;
+pub use own::first_warning;
 pub use preflight::Preflight;
 
 /// A certificate is renewed this long before its end.
@@ -74,17 +77,18 @@ impl Certificates {
 
     /// Gets what is missing or about to end. Returns how many certificates changed.
     async fn renew(&self) -> Result<usize, DeployError> {
-        let mut changed = 0;
-        let mut orders = Vec::new();
+        let mut changed = own::warn_of_ends(&self.store).await?;
+        let (mut orders, mut issued) = (Vec::new(), false);
         for (host, row) in self.due().await? {
             if self.authority.is_none() || is_local(&host) {
                 self.local.issue(&host).await?;
                 changed += 1;
+                issued = true;
             } else {
                 orders.push((host, row));
             }
         }
-        if changed > 0 {
+        if issued {
             self.publisher.publish().await?;
         }
         for (host, row) in orders {

@@ -134,7 +134,7 @@ fn is_ordered(row: &CertificateRow) -> bool {
     let begun = match row.state {
         CertificateState::Ordering | CertificateState::Issued { .. } => true,
         CertificateState::Failed { .. } => row.attempts == 0,
-        CertificateState::Local | CertificateState::Pending => false,
+        CertificateState::Local | CertificateState::Pending | CertificateState::Own { .. } => false,
     };
     begun && row.chain_pem.is_none()
 }

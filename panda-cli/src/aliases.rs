@@ -34,7 +34,7 @@ const ALIASES: &[(&[&str], &[&str])] = &[
     (&["auth", "whoami"], &["whoami"]),
     (&["auth:login"], &["login"]),
     (&["auth:token"], &["tokens"]),
-    (&["certs"], &["domains", "list"]),
+    (&["certs:add"], &["certs", "add"]),
     (&["domains:wait"], &["domains", "verify"]),
     (&["activity"], &["events"]),
     (&["list"], &["apps", "list"]),

@@ -10,7 +10,8 @@ mod team;
 mod value;
 
 pub(crate) use app::{
-    AutoscaleArgs, AutoscaleCommand, DomainsCommand, EnvCommand, ReleasesArgs, ReleasesCommand, ScaleArgs,
+    AutoscaleArgs, AutoscaleCommand, CertsCommand, DomainsCommand, EnvCommand, ReleasesArgs, ReleasesCommand,
+    ScaleArgs,
 };
 pub(crate) use deploy::{BuildArgs, CancelArgs, DeployArgs, FollowArgs, InitArgs, LinkArgs, RollbackArgs};
 pub(crate) use export::ExportArgs;
@@ -119,6 +120,11 @@ pub(crate) enum Verb {
     Domains {
         #[command(subcommand)]
         command: DomainsCommand,
+    },
+    /// Certificates of your own, in the place of those that are ordered
+    Certs {
+        #[command(subcommand)]
+        command: Option<CertsCommand>,
     },
     /// Open the app in a browser
     Open(OpenArgs),

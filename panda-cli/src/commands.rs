@@ -14,6 +14,7 @@ mod account;
 mod apps;
 mod autoscale;
 mod build;
+mod certs;
 mod deploy;
 mod doctor;
 mod domains;
@@ -67,6 +68,7 @@ async fn with_session(session: &Session, verb: Verb) -> Result<()> {
         Verb::Exec(args) => exec::exec(session, args).await,
         Verb::Run(args) => exec::run(session, args).await,
         Verb::Domains { command } => domains::run(session, command).await,
+        Verb::Certs { command } => certs::run(session, command).await,
         Verb::Open(args) => open::run(session, &args).await,
         Verb::Events(args) => events::run(session, &args).await,
         Verb::Manifest => status::manifest(session).await,

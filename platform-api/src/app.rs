@@ -2,6 +2,7 @@
 
 pub mod apps;
 pub mod autoscale;
+pub mod certificates;
 pub mod claim;
 pub mod deployments;
 pub mod devices;

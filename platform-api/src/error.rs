@@ -162,6 +162,7 @@ fn list_of(noun: &str) -> Option<&'static str> {
         "release" | "build log" => "panda releases",
         "instance" => "panda ps",
         "domain" => "panda domains list",
+        "certificate" => "panda certs list",
         "token" => "panda tokens list",
         "deployment" | "task" => "panda events",
         _ => return None,

@@ -5,6 +5,7 @@
 mod access;
 pub mod apps;
 pub mod autoscale;
+pub mod certificates;
 pub mod claim;
 pub mod cookie;
 pub mod deployments;
@@ -76,6 +77,7 @@ fn quick_routes() -> OpenApiRouter<Shared> {
         .merge(env::routes())
         .merge(moves::routes())
         .merge(domains::routes())
+        .merge(certificates::routes())
         .merge(events::routes())
         .merge(deployments::routes())
         .merge(releases::routes())

@@ -40,7 +40,7 @@ pub struct Domain {
     pub kind: String,
     /// Whether ownership is proven; routes only then.
     pub verified: bool,
-    /// `local`, `pending`, `ordering`, `issued`, `failed`.
+    /// `local`, `pending`, `ordering`, `issued`, `failed`, `own`.
     pub certificate: String,
     /// Why, or until when.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -4,6 +4,7 @@
 
 mod account;
 mod app;
+mod certificate;
 mod common;
 mod deployment;
 mod domain;
@@ -26,6 +27,7 @@ pub use app::{
     App, AppRequest, AutoscaleBounds, AutoscaleRequest, Autoscaler, Environment, ProcessScale, Project,
     ScaleRequest, Status,
 };
+pub use certificate::{CertificateRequest, OwnCertificate};
 pub use common::{Page, PageQuery};
 pub use deployment::{DeployRequest, Deployment, DeploymentAccepted, DeploymentOverrides, RollbackRequest};
 pub use domain::{DnsRecord, Domain, DomainRequest};

@@ -17,6 +17,13 @@ pub enum CertificateState {
         /// End of validity, Unix seconds.
         not_after: i64,
     },
+    /// Given by people, who also replace it; nothing is ordered while it is there.
+    Own {
+        /// End of validity, Unix seconds.
+        not_after: i64,
+        /// What it was given for: the host, or the wildcard over it.
+        name: String,
+    },
     /// The last order failed; the next try is planned.
     Failed {
         /// What went wrong and what to do, for people.

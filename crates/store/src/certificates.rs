@@ -26,7 +26,7 @@ pub struct CertificateRow {
     pub not_after: Option<Timestamp>,
     /// Orders in a row that failed.
     pub attempts: u32,
-    /// When to order (again).
+    /// When to order (again); when to warn (again) of the end of one that people gave.
     pub next_attempt_at: Timestamp,
     /// What the edge answers while an order is under way.
     pub challenge: Option<Challenge>,
@@ -62,7 +62,8 @@ impl Tx {
         Ok(())
     }
 
-    /// Writes everything that is known about a host's certificate.
+    /// Writes everything that is known about a host's certificate. One that people gave is only replaced by another such one: an
+    /// order that was under way when it came changes nothing.
     pub async fn upsert_certificate(&mut self, certificate: &CertificateRow) -> Result<()> {
         let now = self.now();
         let host = &certificate.host;
@@ -74,7 +75,8 @@ impl Tx {
             on conflict (host) do update set state = excluded.state, detail = excluded.detail,
                 chain_pem = excluded.chain_pem, sealed_key = excluded.sealed_key, not_after = excluded.not_after,
                 attempts = excluded.attempts, next_attempt_at = excluded.next_attempt_at,
-                challenge_token = excluded.challenge_token, challenge_answer = excluded.challenge_answer";
+                challenge_token = excluded.challenge_token, challenge_answer = excluded.challenge_answer
+            where certificates.state <> 'own' or excluded.state = 'own'";
         self.sql("certificates", sql)
             .bind(host)
             .bind(word(&certificate.state))
@@ -92,7 +94,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Notes that an order failed, and when to try again. A certificate that is there stays.
+    /// Notes that an order failed, and when to try again. A certificate that is there stays, and the state of one that people gave.
     pub async fn fail_certificate(
         &mut self,
         host: &str,
@@ -103,17 +105,19 @@ impl Tx {
         self.ensure_certificate(host).await?;
         let state = CertificateState::Failed { reason: reason.to_owned() };
         let sql = "update certificates set state = $2, detail = $3, attempts = $4, next_attempt_at = $5,
-            challenge_token = null, challenge_answer = null where host = $1";
+            challenge_token = null, challenge_answer = null where host = $1 and state <> 'own'";
         let statement = self.sql("certificates", sql).bind(host).bind(word(&state)).bind(to_json(&state));
         statement.bind(attempts).bind(next_attempt_at).run().await?;
         Ok(())
     }
 
-    /// Notes the challenge of an order under way.
+    /// Notes the challenge of an order under way; not where people gave a certificate meanwhile.
     pub async fn put_challenge(&mut self, host: &str, token: &str, answer: &str) -> Result<()> {
         self.ensure_certificate(host).await?;
         let state = CertificateState::Ordering;
-        let sql = "update certificates set state = $2, detail = $3, challenge_token = $4, challenge_answer = $5 where host = $1";
+        let sql =
+            "update certificates set state = $2, detail = $3, challenge_token = $4, challenge_answer = $5
+            where host = $1 and state <> 'own'";
         let statement = self.sql("certificates", sql).bind(host).bind(word(&state)).bind(to_json(&state));
         statement.bind(token).bind(answer).run().await?;
         Ok(())
@@ -127,7 +131,8 @@ impl Tx {
         }
     }
 
-    /// Returns the routed hosts whose certificate is missing, or ends before `until` and may be tried again: for reconcilers.
+    /// Returns the routed hosts whose certificate is missing, or ends before `until` and may be tried again: for reconcilers. Not
+    /// those that people gave one for.
     pub async fn hosts_without_certificate(&mut self, until: Timestamp) -> Result<Vec<String>> {
         let now = self.now();
         let sql = "select h.host from (
@@ -135,15 +140,35 @@ impl Tx {
                 union select d.host from domains d join placements p on p.id = d.placement_id
                     where d.verified_at is not null and p.deleting_at is null) h
             left join certificates c on c.host = h.host
-            where c.host is null or (c.next_attempt_at <= $1
+            where c.host is null or (c.state <> 'own' and c.next_attempt_at <= $1
                 and (c.chain_pem is null or c.not_after is null or c.not_after < $2))
             order by h.host";
         self.sql("certificates", sql).bind(now).bind(until).list(|row| row.text("host")).await
     }
 
-    /// Returns the certificates whose next attempt is due, the longest due first.
+    /// Returns the certificates that people gave and whose owners are to be warned of the end now: host and state.
+    pub async fn ending_own_certificates(&mut self) -> Result<Vec<(String, CertificateState)>> {
+        let now = self.now();
+        let sql = "select host, detail from certificates where state = 'own' and next_attempt_at <= $1 order by host";
+        self.sql("certificates", sql).bind(now).list(|row| Ok((row.text("host")?, row.json("detail")?))).await
+    }
+
+    /// Notes when the owners of a certificate that people gave are to be warned next.
+    pub async fn warn_again_at(&mut self, host: &str, at: Timestamp) -> Result<()> {
+        let sql = "update certificates set next_attempt_at = $2 where host = $1 and state = 'own'";
+        self.sql("certificates", sql).bind(host).bind(at).run().await?;
+        Ok(())
+    }
+
+    /// Forgets a host's certificate that people gave, key and all. Returns false if there was none.
+    pub async fn delete_own_certificate(&mut self, host: &str) -> Result<bool> {
+        let sql = "delete from certificates where host = $1 and state = 'own'";
+        self.sql("certificates", sql).bind(host).changed().await
+    }
+
+    /// Returns the certificates to order whose next attempt is due, the longest due first.
     pub async fn due_certificates(&mut self, now: Timestamp) -> Result<Vec<CertificateRow>> {
-        let sql = select!("where next_attempt_at <= $1 order by next_attempt_at, host");
+        let sql = select!("where state <> 'own' and next_attempt_at <= $1 order by next_attempt_at, host");
         let rows = self.sql("certificates", sql).bind(now).all().await?;
         self.open_certificates(&rows).await
     }
@@ -237,6 +262,7 @@ fn word(state: &CertificateState) -> &'static str {
         CertificateState::Pending => "pending",
         CertificateState::Ordering => "ordering",
         CertificateState::Issued { .. } => "issued",
+        CertificateState::Own { .. } => "own",
         CertificateState::Failed { .. } => "failed",
     }
 }

@@ -129,7 +129,8 @@ impl Tx {
             .await
     }
 
-    /// Notes that a domain was proven; `Taken` if another team proved the host first.
+    /// Notes that a domain was proven; `Taken` if another team proved the host first. A certificate that people gave for the host
+    /// while it was routed before is forgotten: it may be another team's.
     pub async fn mark_verified(&mut self, team: &TeamId, id: &DomainId) -> Result<()> {
         let now = self.now();
         let row = self
@@ -141,23 +142,34 @@ impl Tx {
         let domain = row.ok_or_else(|| StoreError::not_found(format!("domain `{id}`")))?;
         self.in_order(domain.host.as_str()).await?;
         self.refuse_foreign_host(team, &domain.host).await?;
+        self.forget_given_certificate(&domain.host).await?;
         let sql = "update domains set verified_at = coalesce(verified_at, $2) where id = $1";
         self.sql("domains", sql).bind(id).bind(now).run().await?;
         Ok(())
     }
 
-    /// Removes a domain. Returns false if the team has no such domain.
+    /// Removes a domain, and with the last one of a host the certificate that people gave for it. Returns false if the team has no
+    /// such domain.
     pub async fn delete_domain(&mut self, team: &TeamId, id: &DomainId) -> Result<bool> {
-        self.sql("domains", "delete from domains where team_id = $1 and id = $2")
-            .bind(team)
-            .bind(id)
-            .changed()
-            .await
+        let sql = "delete from domains where team_id = $1 and id = $2 returning host";
+        let deleted = self.sql("domains", sql).bind(team).bind(id).maybe(|row| row.parse("host")).await?;
+        match deleted {
+            Some(host) => self.forget_given_certificate(&host).await.map(|()| true),
+            None => Ok(false),
+        }
     }
 
     /// Returns the proven domains of all teams by host and path: for reconcilers.
     pub async fn all_verified_domains(&mut self) -> Result<Vec<DomainRow>> {
         self.sql("domains", select!("where verified_at is not null order by host, path")).list(read).await
+    }
+
+    /// Forgets the certificate that people gave for a host which nobody has proven.
+    async fn forget_given_certificate(&mut self, host: &Hostname) -> Result<()> {
+        if self.verified_domain_by_host(host).await?.is_none() {
+            self.delete_own_certificate(host.as_str()).await?;
+        }
+        Ok(())
     }
 
     async fn refuse_foreign_host(&mut self, team: &TeamId, host: &Hostname) -> Result<()> {

@@ -35,7 +35,13 @@ pub(crate) fn task(key: &TaskKey) -> String {
     label(&key.task.to_string())
 }
 
-/// Returns the name of a host's certificate and of its secret.
+/// Returns the name of the secret with the certificate that was given for a host. Not that of an ordered one: cert-manager would
+/// write over it for as long as its own object is there.
+pub(crate) fn given_certificate(host: &str) -> String {
+    bounded(&format!("given-{host}"), host, LABEL, WITHIN)
+}
+
+/// Returns the name of a host's ordered certificate and of its secret.
 pub(crate) fn certificate(host: &str) -> String {
     bounded(&format!("tls-{host}"), host, LABEL, WITHIN)
 }

@@ -16,6 +16,7 @@ use serde_json::json;
 
 use super::RENEW_BEFORE;
 use super::local::{LocalAuthority, is_local};
+use super::own;
 use super::preflight::{Preflight, Refusal};
 use crate::error::DeployError;
 use crate::routes::RoutePublisher;
@@ -65,7 +66,7 @@ impl OrderedCertificates {
         if begun > 0 {
             self.publisher.publish().await?;
         }
-        Ok(begun + self.note_observed().await?)
+        Ok(begun + self.note_observed().await? + own::warn_of_ends(&self.store).await?)
     }
 
     /// Lets the runtime order for hosts that have nothing yet, once a look before says that it can work. Twice is once: a host
@@ -92,6 +93,7 @@ impl OrderedCertificates {
             match self.preflight.look(&host).await {
                 Ok(()) => {
                     self.write(&host, CertificateState::Ordering).await?;
+                    self.lock().remove(&host);
                     changed += 1;
                 }
                 Err(Refusal(reason)) => {

@@ -8,6 +8,7 @@ mod garbage;
 mod ingress;
 mod leases;
 mod ordered;
+mod own;
 mod rollout;
 mod routes;
 mod servers;

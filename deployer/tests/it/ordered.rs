@@ -21,7 +21,7 @@ use crate::support::{Rig, settings};
 const HOST: &str = "shop.example";
 
 /// A name server that knows nothing: no address, no CAA record.
-async fn empty_dns() -> SocketAddr {
+pub(crate) async fn empty_dns() -> SocketAddr {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = socket.local_addr().unwrap();
     tokio::spawn(async move {

@@ -1,5 +1,7 @@
 //! Verbs that change an app without building.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 
 use super::{FollowArgs, value};
@@ -216,5 +218,44 @@ pub(crate) enum DomainsCommand {
         /// The host name
         #[arg(value_name = "HOST")]
         host: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CertsCommand {
+    /// Give a certificate for a domain, or for those that a wildcard covers; replaces one that was given before
+    #[command(after_help = "Examples:
+  panda certs add www.example.com --cert fullchain.pem --key privkey.pem
+  panda certs add '*.example.com' --cert fullchain.pem --key privkey.pem -a shop")]
+    Add {
+        /// A verified domain of the app, or a wildcard over some
+        #[arg(value_name = "HOST")]
+        host: String,
+        /// The chain as PEM, the host's own certificate first
+        #[arg(long, value_name = "FILE")]
+        cert: PathBuf,
+        /// Its private key as PEM, without a passphrase; never shown again
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+    },
+    /// List the certificates that were given
+    #[command(visible_alias = "ls", after_help = "Example:\n  panda certs list -a shop")]
+    List,
+    /// Show what a certificate says; never its key
+    #[command(visible_alias = "info", after_help = "Example:\n  panda certs show www.example.com")]
+    Show {
+        /// The host or wildcard
+        #[arg(value_name = "HOST")]
+        host: String,
+    },
+    /// Forget a certificate and its key; one is ordered in its place
+    #[command(visible_alias = "rm", after_help = "Example:\n  panda certs remove www.example.com --confirm")]
+    Remove {
+        /// The host or wildcard that it was given for
+        #[arg(value_name = "HOST")]
+        host: String,
+        /// Don't ask
+        #[arg(long)]
+        confirm: bool,
     },
 }

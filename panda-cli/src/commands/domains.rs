@@ -41,7 +41,7 @@ fn checked(host: &str) -> Result<String> {
 
 fn ready(domain: &Domain) -> bool {
     domain.verified
-        && matches!(domain.certificate.as_str(), "issued" | "local")
+        && matches!(domain.certificate.as_str(), "issued" | "local" | "own")
         && domain.records.iter().all(|record| record.ok)
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::fake::{Fake, User, app, problem};
 
-const VERBS: [&str; 33] = [
+const VERBS: [&str; 34] = [
     "login",
     "logout",
     "whoami",
@@ -43,6 +43,7 @@ const VERBS: [&str; 33] = [
     "doctor",
     "completion",
     "env set",
+    "certs add",
 ];
 
 #[test]

@@ -209,6 +209,61 @@ fn a_domain_that_isnt_ready_exits_with_a_code() {
 }
 
 #[test]
+fn a_certificate_is_sent_with_its_key_and_only_the_certificate_is_shown() {
+    let given = json!({ "host": "*.example.com", "domains": ["a.example.com"], "names": ["*.example.com"], "issuer": "CN=Ours",
+        "not_before": "2020-01-01T00:00:00Z", "not_after": "2021-01-01T00:00:00Z", "key_kind": "P-256", "fingerprint": "ab12",
+        "chain_length": 2 });
+    let (list, one) = (json!({ "items": [given] }), given.clone());
+    let fake = Fake::start(
+        Router::new()
+            .route("/apps/shop/certificates", get(move || async move { Json(list) }))
+            .route("/apps/shop/certificates", post(move || async move { (StatusCode::CREATED, Json(given)) }))
+            .route("/apps/shop/certificates/{host}", get(move || async move { Json(one) }))
+            .route("/apps/shop/certificates/{host}", delete(|| async { StatusCode::NO_CONTENT })),
+    );
+    let user = User::of(&fake);
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let (cert, key) = (file("cert.pem", "the chain"), file("key.pem", "the very secret key"));
+    let mut said = String::new();
+    for line in [
+        format!("certs add *.Example.com --cert {cert} --key {key}"),
+        "certs".to_owned(),
+        "certs show *.example.com".to_owned(),
+        "certs remove *.example.com --confirm".to_owned(),
+    ] {
+        for json in ["", " --json"] {
+            let ran = user.panda(&format!("{line} -a shop{json}"));
+            ran.ends(0);
+            said = format!("{said}{}{}", ran.out, ran.err);
+        }
+    }
+    assert!(
+        said.contains("a.example.com") && said.contains("P-256") && !said.contains("very secret"),
+        "{said}"
+    );
+    let asked = fake.seen_at("POST", "/certificates")[0].json();
+    assert_eq!(
+        asked,
+        json!({ "host": "*.example.com", "chain_pem": "the chain", "key_pem": "the very secret key" })
+    );
+    assert_eq!(fake.seen_at("DELETE", "example.com").len(), 2);
+
+    user.panda("certs remove *.example.com -a shop").ends(2);
+    let large = file("large.pem", &"x".repeat(17 << 10));
+    for (path, why) in [(large, "16 KiB"), ("nowhere.pem".to_owned(), "can't be opened")] {
+        let ran = user.panda(&format!("certs add a.example.com --cert {cert} --key {path} -a shop"));
+        assert!(ran.ends(6).err.contains(why), "{}", ran.err);
+    }
+    assert_eq!(fake.seen_at("POST", "/certificates").len(), 2, "nothing was sent");
+    assert_eq!(fake.seen_at("DELETE", "example.com").len(), 2);
+}
+
+#[test]
 fn lists_go_on_over_their_pages() {
     use axum::extract::Query;
     use std::collections::HashMap;

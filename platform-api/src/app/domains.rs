@@ -179,6 +179,7 @@ async fn mark_verified(
             Err(error) => return Err(error.into()),
         }
     }
+    super::certificates::cover(tx, row, domains[0].host.as_str()).await?;
     tx.bump_generation(&row.placement.id).await?;
     note(tx, principal, row, "domain.verified", format!("domain `{}` was proven", domains[0].host)).await
 }

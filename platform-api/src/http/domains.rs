@@ -127,6 +127,10 @@ fn shown_certificate(domain: &AppDomain) -> (&'static str, Option<String>) {
                 let until = jiff::Timestamp::from_second(*not_after).ok();
                 ("issued", until.map(|until| format!("until {until}")))
             }
+            CertificateState::Own { not_after, .. } => {
+                let until = jiff::Timestamp::from_second(*not_after).ok();
+                ("own", until.map(|until| format!("until {until}")))
+            }
             CertificateState::Failed { reason } => ("failed", Some(reason.clone())),
         },
     }

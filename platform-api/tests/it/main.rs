@@ -3,6 +3,7 @@
 mod apps;
 mod autoscale;
 mod bodies;
+mod certificates;
 mod claim;
 mod csrf;
 mod deployments;

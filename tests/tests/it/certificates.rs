@@ -1,4 +1,5 @@
-//! Certificates by ACME, against Pebble, which refuses nonces at random and asks for the challenge like a real authority.
+//! Certificates by ACME, against Pebble, which refuses nonces at random and asks for the challenge like a real authority; and
+//! certificates that people give.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -7,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use panda_api_types::{Domain, EventView, Page};
-use panda_e2e::{App, Cluster, Ground, Installation, Options, cluster_story_with, image, story_with};
+use panda_e2e::{
+    App, Cluster, Ground, Installation, Options, cluster_story_with, image, on_both_runtimes, story_with,
+};
 use panda_test_support::prober::{Prober, Target};
 use panda_test_support::process::{Daemon, Program};
 use serde_json::json;
@@ -208,3 +211,93 @@ fn no_certificate_is_ordered_for_a_host_that_leads_elsewhere_until_it_leads_here
         },
     );
 }
+
+/// Starts a DNS server that the installation asks from now on; returns its control address. It ends with the handle.
+async fn start_dns(panda: &Installation) -> anyhow::Result<(SocketAddr, Daemon)> {
+    let (dns, control) = (free()?, free()?);
+    let names = Program::new(Ground::program("PANDA_TEST_CHALLTESTSRV")?)
+        .args(["-dnsserver", &dns.to_string(), "-management", &control.to_string()])
+        .args(["-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", ""])
+        .start("challtestsrv", &panda.folder.join("names.log"))?;
+    let begun = Instant::now();
+    while tokio::net::TcpStream::connect(control).await.is_err() {
+        anyhow::ensure!(begun.elapsed() < Duration::from_secs(30), "the DNS doesn't start: {}", names.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panda.terminate_server().await?;
+    panda.set("PANDA_RESOLVER", &dns.to_string());
+    panda.start_server().await?;
+    Ok((control, names))
+}
+
+/// Adds a domain to the app and proves it by its record.
+async fn prove(panda: &Installation, dns: SocketAddr, app: &App<'_>, host: &str) -> anyhow::Result<Domain> {
+    let added: Domain = panda.api().post(&app.path("/domains"), &json!({ "host": host })).await?;
+    let proof = added.records.iter().find(|record| record.kind == "TXT").context("one is the proof")?;
+    let record = json!({ "host": format!("{}.", proof.name), "value": proof.expected });
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    let said = client.post(format!("http://{dns}/set-txt")).body(record.to_string()).send().await?;
+    said.error_for_status()?;
+    let verify = app.path(&format!("/domains/{host}/verify"));
+    let proven: Domain = panda.api().post(&verify, &json!({})).await?;
+    anyhow::ensure!(proven.verified, "{proven:?}");
+    Ok(proven)
+}
+
+/// Writes a wildcard's chain and key into the folder; returns the authority that signed it, and the key.
+fn issue(folder: &Path, zone: &str) -> anyhow::Result<(String, String)> {
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority = rcgen::CertifiedIssuer::self_signed(params, rcgen::KeyPair::generate()?)?;
+    let key = rcgen::KeyPair::generate()?;
+    let leaf = rcgen::CertificateParams::new(vec![format!("*.{zone}")])?.signed_by(&key, &authority)?;
+    fs::write(folder.join("fullchain.pem"), format!("{}{}", leaf.pem(), authority.pem()))?;
+    fs::write(folder.join("privkey.pem"), key.serialize_pem())?;
+    Ok((authority.pem(), key.serialize_pem()))
+}
+
+async fn a_certificate_that_people_give_is_served_until_they_take_it_away(
+    panda: &Installation,
+) -> anyhow::Result<()> {
+    let (dns, _names) = start_dns(panda).await?;
+    let app = App::create(panda, "web").await?;
+    app.deploy_live(&image(panda, "v1")).await?;
+    let zone = format!("own-{}.example", std::process::id());
+    let domain = prove(panda, dns, &app, &format!("www.{zone}")).await?;
+    let served_by = |ca: Option<String>| {
+        let target = Target { url: domain.url.clone(), address: panda.https, ca };
+        Prober::start(&target, 20)
+    };
+    let before = served_by(panda.ca.clone())?;
+    before.until_answers("v1", Duration::from_secs(30)).await?;
+    drop(before);
+
+    let folder = panda.folder.join("given");
+    fs::create_dir_all(&folder)?;
+    let (authority, key) = issue(&folder, &zone)?;
+    let wildcard = format!("*.{zone}");
+    let files = ["--cert", "fullchain.pem", "--key", "privkey.pem"];
+    let mut said =
+        panda.cli_ok(&folder, &[&["certs", "add", &wildcard, "-a", "web"][..], &files[..]].concat()).await?;
+    let given = served_by(Some(authority))?;
+    given.until_answers("v1", Duration::from_secs(30)).await?;
+    for verb in [&["certs", "list"][..], &["certs", "show", &wildcard], &["domains", "list"], &["events"]] {
+        said += &panda.cli_ok(&folder, &[verb, &["-a", "web"][..]].concat()).await?;
+    }
+    anyhow::ensure!(said.contains(&wildcard) && said.contains("own"), "{said}");
+    let secret = key.lines().nth(1).context("a key has lines")?.trim().to_owned();
+    anyhow::ensure!(!said.contains(&secret) && !panda.server_log().contains(&secret), "the key was told");
+
+    // It is kept, not only in memory.
+    panda.kill9_server();
+    panda.start_server().await?;
+    given.until_answers("v1", Duration::from_secs(30)).await?;
+    drop(given);
+
+    panda.cli_ok(&folder, &["certs", "remove", &wildcard, "--confirm", "-a", "web"]).await?;
+    let after = served_by(panda.ca.clone())?;
+    after.until_answers("v1", Duration::from_secs(30)).await?;
+    Ok(())
+}
+
+on_both_runtimes!(a_certificate_that_people_give_is_served_until_they_take_it_away);

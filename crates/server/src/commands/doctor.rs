@@ -26,6 +26,8 @@ const LITTLE_MB: u64 = 5_000;
 const TOO_LITTLE_MB: u64 = 500;
 /// How long before its end a certificate should have been replaced.
 const RENEWED_BEFORE_DAYS: i64 = 14;
+/// The same for one that people gave, and have to order themselves.
+const GIVEN_BEFORE_DAYS: i64 = 30;
 
 /// Looks, tells, and fails if anything failed.
 pub(super) async fn run(config: &Config) -> ExitCode {
@@ -153,7 +155,7 @@ async fn state(config: &Config) -> Vec<Check> {
         }
     };
     let mut checks = vec![ok("database", config.redacted().database.url)];
-    let soon = Clock::system().now() + jiff::SignedDuration::from_hours(24 * RENEWED_BEFORE_DAYS);
+    let now = Clock::system().now();
     let count = certificates.len();
     for certificate in certificates {
         let host = &certificate.host;
@@ -161,9 +163,17 @@ async fn state(config: &Config) -> Vec<Check> {
             let fix = format!("see that {host} leads to this machine on port 80");
             checks.push(look("certificates", CheckState::Warning, format!("{host}: {reason}"), fix));
         }
+        let (days, fix) = match &certificate.state {
+            CertificateState::Own { name, .. } => (
+                GIVEN_BEFORE_DAYS,
+                format!("its owner gives a new one: panda certs add '{name}' --cert FILE --key FILE"),
+            ),
+            _ => (RENEWED_BEFORE_DAYS, "docker logs panda-server shows why it isn't replaced".to_owned()),
+        };
+        let soon = now + jiff::SignedDuration::from_hours(24 * days);
         if let Some(end) = certificate.not_after.filter(|end| *end < soon) {
-            let fix = "docker logs panda-server shows why it isn't replaced";
-            checks.push(look("certificates", CheckState::Warning, format!("{host} ends {end}"), fix));
+            let ends = if end < now { "ended" } else { "ends" };
+            checks.push(look("certificates", CheckState::Warning, format!("{host} {ends} {end}"), fix));
         }
     }
     if checks.len() == 1 {

@@ -9,6 +9,7 @@ mod copies;
 mod deploys;
 mod env;
 mod filled;
+mod given_certificates;
 mod jobs;
 mod kept;
 mod keys;

@@ -30,14 +30,17 @@ impl Driver {
         let hosts: BTreeSet<&str> = app.rules.iter().map(|rule| rule.host.as_str()).collect();
         let mut secrets = Secrets::new();
         for host in hosts {
-            let place = place.named(names::certificate(host));
-            if let Some(given) = table.certificates.iter().find(|given| is_for(given, host)) {
+            let place = if let Some(given) = table.certificates.iter().find(|given| is_for(given, host)) {
+                let place = place.named(names::given_certificate(host));
                 self.give_certificate(&place, given).await?;
+                place
             } else if let Some(issuer) = self.config.issuer.as_ref().filter(|_| table.orders.contains(host)) {
+                let place = place.named(names::certificate(host));
                 self.order_certificate(&place, host, issuer).await?;
+                place
             } else {
                 continue;
-            }
+            };
             secrets.entry(place.name).or_default().insert(host.to_owned());
         }
         Ok(secrets)

@@ -101,8 +101,37 @@ async fn ordered(harness: &mut Harness, place: &Place) -> Result<()> {
         matches!(issued.state, CertificateState::Issued { .. }) && issued.renewal_at.is_some(),
         "{issued:?}"
     );
+    given_instead(harness, place, table, &root).await?;
     harness.runtime.ensure_routes(&RouteTable::default()).await?;
     Ok(())
+}
+
+/// A certificate that is given takes the place of an ordered one, which nobody renews any more; and the other way round.
+async fn given_instead(harness: &Harness, place: &Place, mut table: RouteTable, root: &[u8]) -> Result<()> {
+    let host = host(place);
+    let made = rcgen::generate_simple_self_signed(vec![host.clone()])?;
+    let trusted = made.cert.pem();
+    let orders = std::mem::take(&mut table.orders);
+    table.certificates.push(CertificateSpec {
+        hosts: vec![host.clone()],
+        chain_pem: trusted.clone(),
+        key_pem: Secret::new(made.signing_key.serialize_pem()),
+    });
+    let is_served = async |trusted: &[u8]| {
+        let page = served(&host, trusted).await.ok();
+        Ok((page.as_deref() == Some("v1\n")).then_some(()))
+    };
+    harness.runtime.ensure_routes(&table).await?;
+    harness.until("the given one is served", || is_served(trusted.as_bytes())).await?;
+    harness
+        .until("the ordered one is gone", || async {
+            Ok(harness.runtime.ordered_certificates().await?.is_empty().then_some(()))
+        })
+        .await?;
+    table.certificates.clear();
+    table.orders = orders;
+    harness.runtime.ensure_routes(&table).await?;
+    harness.until("one is ordered again and served", || is_served(root)).await
 }
 
 /// The certificate that issued ones end in.
