@@ -11,9 +11,6 @@ cluster=$root/tests/cluster/cluster.sh
 
 [ "$(id -u)" = 0 ] || die "the tests need root: for private engines and for the builder's socket" "sudo -E env \"PATH=\$PATH\" \"HOME=\$HOME\" make test"
 
-# The whole suite meets a cluster; a part of it only where it is asked for, because starting one takes a while.
-if [ $# = 0 ]; then PANDA_TEST_CLUSTER=${PANDA_TEST_CLUSTER-1}; fi
-
 run=t$(date +%s | tail -c 7)-$$
 dir=/tmp/panda-test-$run
 mkdir -m 711 "$dir" # not 700: PostgreSQL runs as another user and has its folder in here

@@ -16,7 +16,7 @@ pub fn compose(app: &ExportedApp) -> RuntimeResult<Vec<PlainFile>> {
     let mut files = vec![PlainFile::new("compose.yaml", text)];
     let holes = app.holes();
     if !holes.is_empty() {
-        let lines: String = holes.iter().map(|name| format!("{name}=\n")).collect();
+        let lines = holes.iter().map(|name| format!("{name}=\n")).collect::<Vec<_>>().concat();
         files.push(PlainFile::new(".env.example", lines));
         files.push(PlainFile::new(".gitignore", "/.env\n"));
     }

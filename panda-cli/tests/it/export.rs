@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::fake::{Fake, User};
 
-fn routes(files: Value) -> Router {
+fn routes(files: &Value) -> Router {
     let export = json!({ "app": "shop", "environment": "production", "release": 3, "format": "kustomize", "files": files,
         "secrets": ["API_TOKEN"] });
     Router::new().route("/apps/shop/export", get(move || async move { Json(export) }))
@@ -19,7 +19,7 @@ fn file(path: &str) -> Value {
 
 #[test]
 fn the_files_are_written_and_the_secrets_named() {
-    let fake = Fake::start(routes(json!([file("README.md"), file("release/job.yaml")])));
+    let fake = Fake::start(routes(&json!([file("README.md"), file("release/job.yaml")])));
     let user = User::of(&fake);
     let ran = user.panda("export -a shop -e staging --format kustomize out/deep");
     ran.ends(0);
@@ -43,7 +43,7 @@ fn the_files_are_written_and_the_secrets_named() {
 
 #[test]
 fn a_folder_that_is_not_empty_is_left_alone_unless_forced() {
-    let fake = Fake::start(routes(json!([file("README.md")])));
+    let fake = Fake::start(routes(&json!([file("README.md")])));
     let user = User::of(&fake);
     user.write("out/notes.txt", "mine");
     user.write("out/README.md", "mine");
@@ -61,7 +61,7 @@ fn a_folder_that_is_not_empty_is_left_alone_unless_forced() {
 #[test]
 fn a_server_can_not_write_beside_the_folder() {
     for path in ["../evil", "/tmp/evil", "a/../../evil", ""] {
-        let fake = Fake::start(routes(json!([file("README.md"), file(path)])));
+        let fake = Fake::start(routes(&json!([file("README.md"), file(path)])));
         let user = User::of(&fake);
         let ran = user.panda("export -a shop --format yaml out");
         ran.ends(1);
@@ -74,7 +74,7 @@ fn a_server_can_not_write_beside_the_folder() {
 
 #[test]
 fn an_unknown_format_is_refused_here() {
-    let fake = Fake::start(routes(json!([])));
+    let fake = Fake::start(routes(&json!([])));
     let ran = User::of(&fake).panda("export -a shop --format helm out");
     ran.ends(2);
     assert!(ran.err.contains("kustomize"), "{}", ran.err);

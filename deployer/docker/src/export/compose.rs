@@ -136,7 +136,7 @@ fn service(app: &ExportedApp, process: &ExportedProcess) -> Service {
     service.entrypoint = process.command.as_deref().map(argv);
     service.environment.extend(environment(&process.variables));
     service.ports = ports.into_iter().collect();
-    service.networks = process.port.is_some().then(|| Networks { default: Aliases { aliases: [alias] } });
+    service.networks = process.port.is_some().then_some(Networks { default: Aliases { aliases: [alias] } });
     service.stop_signal.clone_from(&process.shutdown.signal);
     service.stop_grace_period = format!("{}s", process.shutdown.grace_s);
     service.deploy.replicas = process.replicas;

@@ -10,7 +10,7 @@ pub(super) fn text(app: &ExportedApp) -> String {
     let holes = app.holes();
     let mut readme = Readme::of(app, "a compose file").section("Start it", &steps(app, !holes.is_empty()));
     if !holes.is_empty() {
-        let list: String = holes.iter().map(|name| format!("- `{name}`\n")).collect();
+        let list = holes.iter().map(|name| format!("- `{name}`\n")).collect::<Vec<_>>().concat();
         let text = format!(
             "No value of a secret is in these files. `.env`, which Git is told to leave alone, needs:\n\n{list}\n\
              One line each: `NAME='value'`. In single quotes nothing in a value is changed, and it may have several lines. Without \
@@ -54,7 +54,8 @@ fn steps(app: &ExportedApp, secrets: bool) -> String {
 }
 
 fn hosts(app: &ExportedApp, first: u16, last: u16) -> String {
-    let list: String = app.hosts.iter().map(|(host, path)| format!("- `{host}{path}`\n")).collect();
+    let list =
+        app.hosts.iter().map(|(host, path)| format!("- `{host}{path}`\n")).collect::<Vec<_>>().concat();
     let answers = if first == last {
         format!(
             "The app answers on `http://127.0.0.1:{first}`; `PUBLISH=127.0.0.1:9000` in `.env` makes it another port."

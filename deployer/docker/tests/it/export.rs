@@ -10,7 +10,7 @@ use panda_test_support::exported::{fillings, process, shop, text};
 
 fn shown(app: &ExportedApp) -> String {
     let files: Vec<PlainFile> = compose(app).expect("it can be written");
-    files.iter().map(|file| format!("===== {}\n{}", file.path, file.text)).collect()
+    files.iter().map(|file| format!("===== {}\n{}", file.path, file.text)).collect::<Vec<_>>().concat()
 }
 
 #[test]

@@ -81,7 +81,7 @@ fn common(app: &ExportedApp, what: &str, steps: &str, holes: &str) -> Readme {
     let mut readme = Readme::of(app, what).section("Start it", steps);
     let names = app.holes();
     if !names.is_empty() {
-        let list: String = names.iter().map(|name| format!("- `{name}`\n")).collect();
+        let list = names.iter().map(|name| format!("- `{name}`\n")).collect::<Vec<_>>().concat();
         let secret = data::secret_name(app);
         let text = format!(
             "No value of a secret is in these files. The secret `{secret}` needs:\n\n{list}\n{holes}"
@@ -121,7 +121,8 @@ fn common(app: &ExportedApp, what: &str, steps: &str, holes: &str) -> Readme {
 }
 
 fn hosts(app: &ExportedApp, port: u16) -> String {
-    let list: String = app.hosts.iter().map(|(host, path)| format!("- `{host}{path}`\n")).collect();
+    let list =
+        app.hosts.iter().map(|(host, path)| format!("- `{host}{path}`\n")).collect::<Vec<_>>().concat();
     let (name, tls) = (&app.name, named(app, "tls"));
     format!(
         "`ingress.yaml` leads these to the app, by the cluster's default ingress class (set `ingressClassName` for another):\n\n\

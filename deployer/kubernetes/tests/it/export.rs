@@ -25,7 +25,7 @@ fn plain() -> ExportedApp {
 }
 
 fn shown(files: &[PlainFile]) -> String {
-    files.iter().map(|file| format!("===== {}\n{}", file.path, file.text)).collect()
+    files.iter().map(|file| format!("===== {}\n{}", file.path, file.text)).collect::<Vec<_>>().concat()
 }
 
 #[test]

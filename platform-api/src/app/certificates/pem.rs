@@ -29,6 +29,8 @@ fn block(label: &str, der: &[u8]) -> String {
         block.push_str(std::str::from_utf8(line).expect("base64 is ASCII"));
         block.push('\n');
     }
-    block.push_str(&format!("-----END {label}-----\n"));
+    block.push_str("-----END ");
+    block.push_str(label);
+    block.push_str("-----\n");
     block
 }

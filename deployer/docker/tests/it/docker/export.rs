@@ -16,7 +16,7 @@ use panda_test_support::skip::skip;
 
 use super::harness;
 
-const UP: Duration = Duration::from_secs(120);
+const UP: Duration = Duration::from_mins(2);
 const ODD: &str = "costs $(PORT) ${HOME} $5 'and' \"more\"\nin two lines ";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -17,7 +17,7 @@ use panda_test_support::skip::skip;
 
 use super::{cluster, harness, own};
 
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_mins(3);
 const ODD: &str = "costs $(PORT) $5 'and' \"more\"\nin two lines, of which the second is a good deal longer than eighty  characters: x ";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
