@@ -111,11 +111,28 @@ impl ImageParts {
             self.client.post(self.url(&format!("/v2/{repository}/blobs/uploads/"))).header(CONTENT_LENGTH, 0);
         let place = self.place(&self.send(begin.timeout(ANSWER), repository).await?)?;
         let body = Body::wrap_stream(bytes);
-        let send = self.client.patch(place).header(CONTENT_TYPE, "application/octet-stream").body(body);
-        let mut place = self.place(&self.send(send.timeout(LAYER), repository).await?)?;
+        let send =
+            self.client.patch(place.clone()).header(CONTENT_TYPE, "application/octet-stream").body(body);
+        let sent = match self.send(send.timeout(LAYER), repository).await {
+            Ok(sent) => sent,
+            Err(error) => {
+                self.cancel(place, repository).await;
+                return Err(error);
+            }
+        };
+        let mut place = self.place(&sent)?;
         place.query_pairs_mut().append_pair("digest", digest.as_str());
         let end = self.client.put(place).header(CONTENT_LENGTH, 0);
         self.send(end.timeout(ANSWER), repository).await.map(drop)
+    }
+
+    /// Gives an upload up: what came of it would lie in the registry for a week. If the registry isn't told now, that is how it ends.
+    async fn cancel(&self, place: Url, repository: &str) {
+        let mut request = self.client.delete(place).timeout(ANSWER);
+        if let Some(key) = &self.key {
+            request = request.bearer_auth(key.delete_token(repository).reveal());
+        }
+        let _ = request.send().await;
     }
 
     fn part(&self, method: Method, repository: &str, part: Part, digest: &Digest) -> RequestBuilder {

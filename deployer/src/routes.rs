@@ -129,14 +129,14 @@ pub fn route_table(
 }
 
 /// Tells whether the runtime may order a certificate: not while nobody has looked whether that can work, nor after a look that
-/// failed, which counts as an attempt of ours.
-fn is_ordered(row: &CertificateRow) -> bool {
-    let begun = match row.state {
-        CertificateState::Ordering | CertificateState::Issued { .. } => true,
+/// failed, which counts as an attempt of ours. What was served before is given on meanwhile.
+pub(crate) fn is_ordered(row: &CertificateRow) -> bool {
+    match row.state {
+        CertificateState::Ordering => true,
+        CertificateState::Issued { .. } => row.chain_pem.is_none(),
         CertificateState::Failed { .. } => row.attempts == 0,
         CertificateState::Local | CertificateState::Pending | CertificateState::Own { .. } => false,
-    };
-    begun && row.chain_pem.is_none()
+    }
 }
 
 fn routes_of(row: &RoutedRow) -> Vec<RouteSpec> {

@@ -69,6 +69,8 @@ impl Cluster {
         Program::new(&self.kubectl)
             .env("KUBECONFIG", &self.kubeconfig)
             .args(["--request-timeout", "20s"])
+            // Without a home of its own it would keep what it knows of the cluster in the working folder.
+            .args(["--cache-dir".into(), cache()])
             .args(arguments.iter().copied())
             .output()
     }
@@ -91,6 +93,7 @@ impl Cluster {
         let daemon = Program::new(&self.kubectl)
             .env("KUBECONFIG", &self.kubeconfig)
             .args(["proxy", "--port", "0", "--disable-filter"])
+            .args(["--cache-dir".into(), cache()])
             .start("kubectl-proxy", log)?;
         let begun = Instant::now();
         loop {
@@ -106,6 +109,10 @@ impl Cluster {
     pub fn lead_nodes_to(&self, api: SocketAddr) -> anyhow::Result<Realm> {
         Realm::open(self.host, api)
     }
+}
+
+fn cache() -> PathBuf {
+    std::env::temp_dir().join("kubectl-cache")
 }
 
 /// A cluster of a test's own.

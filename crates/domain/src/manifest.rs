@@ -11,6 +11,7 @@ use crate::names::{AppName, EnvKey, EnvironmentName, ProcessName};
 use crate::release::FileContent;
 
 mod apply;
+mod bounds;
 mod build;
 mod command;
 mod deploy;
@@ -25,6 +26,7 @@ mod text;
 mod tree;
 
 pub use apply::{DEFAULT_PORT, DetectedProcesses, Overrides, main_process};
+pub use bounds::{OutOfBounds, check_formation, check_release, check_source};
 pub use build::{BuildConfig, Builder};
 pub use command::{InvalidCommand, argv_of};
 pub use deploy::{DeployConfig, HttpSettings};

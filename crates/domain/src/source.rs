@@ -54,6 +54,11 @@ impl Source {
     }
 }
 
+/// Tells whether a text is the name of a commit: 7 to 64 hexadecimal digits.
+pub fn is_git_sha(text: &str) -> bool {
+    (7..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
 /// Returns the repository in the platform's registry that holds this app's builds.
 pub fn repository_of(team: &crate::ids::TeamId, app: &AppName) -> String {
     format!("{}/{app}", team.as_str().replace('_', "-"))

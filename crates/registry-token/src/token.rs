@@ -23,6 +23,8 @@ pub const REALM: &str = "http://registry.invalid/token";
 /// How long a token is good for, unless a caller knows that it needs more. The registry adds a minute for clocks that differ.
 pub const LIFETIME: Duration = Duration::from_mins(5);
 
+/// Whose token a login is, its `sub`.
+pub(crate) const LOGIN: &str = "node";
 /// How far back a token begins, for clocks that differ: the registry is on this machine, but not every registry will be.
 const SLACK_S: i64 = 30;
 
@@ -44,6 +46,11 @@ impl RegistryKey {
         self.token(&[(repository, &[Action::Pull])], lifetime)
     }
 
+    /// Makes what nodes log in with: it reads one repository, and alone can be exchanged for short tokens.
+    pub fn login(&self, repository: &str, lifetime: Duration) -> Secret {
+        self.token_of(LOGIN, &[(repository, &[Action::Pull])], lifetime)
+    }
+
     /// Makes a token that finds and removes manifests of one repository: what collecting garbage needs.
     pub fn delete_token(&self, repository: &str) -> Secret {
         self.token(&[(repository, &[Action::Pull, Action::Delete])], LIFETIME)
@@ -56,6 +63,10 @@ impl RegistryKey {
 
     /// Makes a token that allows exactly this, from now on.
     pub fn token(&self, access: &[(&str, &[Action])], lifetime: Duration) -> Secret {
+        self.token_of(ISSUER, access, lifetime)
+    }
+
+    fn token_of(&self, subject: &str, access: &[(&str, &[Action])], lifetime: Duration) -> Secret {
         let now = self.now();
         let lifetime = i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX);
         let access: Vec<_> = access
@@ -65,7 +76,7 @@ impl RegistryKey {
         let header = json!({ "typ": "JWT", "alg": "ES256", "x5c": [self.certificate()] });
         let claims = json!({
             "iss": ISSUER,
-            "sub": ISSUER,
+            "sub": subject,
             "aud": SERVICE,
             "iat": now,
             "nbf": now - SLACK_S,

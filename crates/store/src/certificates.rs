@@ -146,6 +146,19 @@ impl Tx {
         self.sql("certificates", sql).bind(now).bind(until).list(|row| row.text("host")).await
     }
 
+    /// Returns the routed hosts that the local authority vouches for although a public one could, and that may be looked at again: for
+    /// runtimes that order by themselves.
+    pub async fn hosts_issued_locally(&mut self) -> Result<Vec<String>> {
+        let now = self.now();
+        let sql = "select host from certificates where state = 'local' and next_attempt_at <= $1
+            and host like '%.%' and host not like '%.localhost'
+            and (host in (select host from placements where deleting_at is null)
+                or host in (select d.host from domains d join placements p on p.id = d.placement_id
+                    where d.verified_at is not null and p.deleting_at is null))
+            order by host";
+        self.sql("certificates", sql).bind(now).list(|row| row.text("host")).await
+    }
+
     /// Returns the certificates that people gave and whose owners are to be warned of the end now: host and state.
     pub async fn ending_own_certificates(&mut self) -> Result<Vec<(String, CertificateState)>> {
         let now = self.now();

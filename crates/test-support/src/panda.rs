@@ -185,6 +185,16 @@ impl TestPanda {
         tx.commit().await.expect("commit");
     }
 
+    /// Writes a number of replicas past everything that the platform checks.
+    pub async fn tamper_scale(&self, app: &str, process: &str, replicas: u32) {
+        let row = self.placement(app).await;
+        let process: ProcessName = process.parse().expect("a process name");
+        let mut tx = self.platform.store.begin().await.expect("begin");
+        let scale = Scale { replicas, ..Scale::default() };
+        tx.set_scale(&row.placement.id, &process, &scale).await.expect("set a scale");
+        tx.commit().await.expect("commit");
+    }
+
     /// Returns how many wishes an app of the first team has had.
     pub async fn generation(&self, app: &str) -> i64 {
         self.placement(app).await.placement.generation

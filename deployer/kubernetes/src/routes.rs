@@ -44,6 +44,7 @@ impl Driver {
         all(wanted.apps.iter().map(|app| self.switch(app)).collect()).await?;
         all(wanted.apps.iter().map(|app| self.route(app, table)).collect()).await?;
         self.unroute(&wanted).await?;
+        self.cancel_orders(&wanted, table).await?;
         self.view.fresh()?;
         let mark = self.view.signals.routes_mark();
         let observed = self.observed(table);

@@ -91,7 +91,7 @@ impl Driver {
         }
         if let Some(key) = &spec.image.login {
             let (host, path) = spec.image.host_and_path();
-            let token = key.pull_token(path, job::longest(spec));
+            let token = key.login(path, job::longest(spec));
             let login = secret::login(&place.named(login_name(&place.name)), host, "panda", token.reveal());
             self.cluster.apply(&secrets, &login).await?;
         }

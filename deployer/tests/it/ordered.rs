@@ -9,11 +9,12 @@ use panda_deployer::certificates::{CertificateSettings, OrderedCertificates, Pre
 use panda_deployer::dns::DnsLookup;
 use panda_deployer::routes::RoutePublisher;
 use panda_deployer::runtime::fake::Behaviour;
-use panda_deployer::runtime::{OrderedCertificate, Runtime};
+use panda_deployer::runtime::{OrderedCertificate, RouteTable, Runtime};
 use panda_domain::route::CertificateState;
+use panda_domain::secret::Secret;
 use panda_edge::local_ca::LocalCa;
 use panda_jobs::Reconciler;
-use panda_store::NewDomain;
+use panda_store::{CertificateRow, NewDomain};
 use tokio::net::UdpSocket;
 
 use crate::support::{Rig, settings};
@@ -38,6 +39,7 @@ pub(crate) async fn empty_dns() -> SocketAddr {
 struct Shop {
     rig: Rig,
     certificates: OrderedCertificates,
+    publisher: Arc<RoutePublisher>,
     _keys: tempfile::TempDir,
 }
 
@@ -68,8 +70,13 @@ impl Shop {
         let dns = DnsLookup::at(empty_dns().await).unwrap();
         let preflight = Preflight::new(dns, Vec::new(), &CertificateSettings::default());
         let preflight = if look_at_port_80 { preflight } else { preflight.without_http() };
-        let certificates = OrderedCertificates::new(rig.store().clone(), runtime, publisher, ca, preflight);
-        Self { rig, certificates, _keys: keys }
+        let certificates =
+            OrderedCertificates::new(rig.store().clone(), runtime, publisher.clone(), ca, preflight);
+        Self { rig, certificates, publisher, _keys: keys }
+    }
+
+    async fn publish(&self) {
+        self.publisher.publish().await.unwrap();
     }
 
     async fn turn(&self) {
@@ -151,4 +158,41 @@ async fn a_failed_order_and_a_renewal_that_does_not_come_are_told_once() {
     shop.turn().await;
     shop.turn().await;
     assert_eq!(shop.events("certificate.renewal_late").await, 1);
+}
+
+#[tokio::test]
+async fn a_certificate_of_the_local_authority_from_before_gives_way_to_an_order() {
+    let shop = Shop::open(false).await;
+    let before = CertificateRow {
+        host: HOST.to_owned(),
+        state: CertificateState::Local,
+        chain_pem: Some("chain".to_owned()),
+        key: Some(Secret::new("key")),
+        not_after: Some(shop.rig.test.clock.now() + jiff::SignedDuration::from_hours(90 * 24)),
+        attempts: 0,
+        next_attempt_at: shop.rig.test.clock.now(),
+        challenge: None,
+    };
+    let mut tx = shop.rig.store().begin().await.unwrap();
+    tx.upsert_certificate(&before).await.unwrap();
+    tx.commit().await.unwrap();
+    shop.turn().await;
+    assert_eq!(shop.state().await, Some(CertificateState::Ordering));
+    let table = shop.rig.fake.route_table();
+    let given = |table: &RouteTable, host: &str| table.certificates.iter().any(|given| given.hosts == [host]);
+    assert!(table.orders.contains(HOST), "{:?}", table.orders);
+    assert!(given(&table, HOST), "it is served until there is another one");
+
+    shop.stands(CertificateState::Failed { reason: "wrong answer".to_owned() }, None);
+    shop.turn().await;
+    shop.publish().await;
+    assert!(given(&shop.rig.fake.route_table(), HOST), "also when the order fails");
+
+    let end = shop.rig.test.clock.now() + jiff::SignedDuration::from_hours(90 * 24);
+    shop.stands(CertificateState::Issued { not_after: end.as_second() }, Some(end));
+    shop.turn().await;
+    shop.publish().await;
+    let table = shop.rig.fake.route_table();
+    assert!(!given(&table, HOST) && table.orders.contains(HOST), "the runtime has its own now");
+    assert!(given(&table, "shop.localhost"), "local hosts keep theirs");
 }

@@ -104,6 +104,7 @@ pub async fn show(
     app: &AppName,
     environment: &EnvironmentName,
 ) -> Result<Vec<SeenAutoscaler>> {
+    principal.require(Permission::Read, Some(app))?;
     let mut tx = platform.store.read().await?;
     let row = apps::require_placement(&mut tx, &principal.team, app, environment).await?;
     let placed = apps::read(&mut tx, principal, app, environment).await?;

@@ -9,6 +9,7 @@ use panda_builder::images::Part;
 use panda_domain::deployment::Trigger;
 use panda_domain::env::EnvChange;
 use panda_domain::image::{Digest, ImageReference};
+use panda_domain::manifest::{check_formation, check_release, check_source};
 use panda_domain::names::{AppName, EnvironmentName};
 use panda_domain::source::repository_of;
 use panda_domain::team::Permission;
@@ -19,6 +20,7 @@ use super::apps;
 use super::deployments::{Accepted, check_image_host};
 use super::env::{self, EnvChanges};
 use super::events::{self, NewEventText};
+use super::scale::{ScaleChange, check_bounds};
 use crate::Platform;
 use crate::auth::Principal;
 use crate::error::{Error, Result};
@@ -106,6 +108,8 @@ pub async fn bring_in(
     let mut goods = bundle::open(bundle, &own, &private, app)?;
     let changes = wished_env(&goods);
     env::check_values(&changes)?;
+    check_settings(&goods)?;
+    fit_runtime(platform, &mut goods);
     check_image(platform, principal, app, &mut goods.release).await?;
 
     let mut tx = platform.store.begin().await?;
@@ -131,6 +135,32 @@ pub async fn bring_in(
 
 fn wished_env(goods: &Goods) -> EnvChanges {
     goods.env.iter().map(|variable| (variable.key.clone(), EnvChange::Set(variable.value()))).collect()
+}
+
+/// Whoever has the key's public half can seal a bundle, so its settings are held to the rules of a manifest and of scaling.
+fn check_settings(goods: &Goods) -> Result<()> {
+    let release = &goods.release;
+    let checked = check_release(&release.config)
+        .and_then(|()| check_source(&release.source))
+        .and_then(|()| check_formation(&goods.formation));
+    checked.map_err(|wrong| Error::invalid_field("bundle", wrong.to_string()))?;
+    let sizes = goods.formation.iter().map(|(process, scale)| {
+        let (cpu_millis, memory_bytes) = (Some(scale.size.cpu_millis), Some(scale.size.memory_bytes));
+        (process.clone(), ScaleChange { replicas: Some(scale.replicas), cpu_millis, memory_bytes })
+    });
+    check_bounds(&sizes.collect())
+}
+
+/// Where nothing scales by load, the number of this moment stays.
+fn fit_runtime(platform: &Platform, goods: &mut Goods) {
+    if platform.runtime.capabilities().autoscale {
+        return;
+    }
+    for scale in goods.formation.values_mut() {
+        if let Some(bounds) = scale.autoscale.take() {
+            scale.replicas = bounds.within(scale.replicas);
+        }
+    }
 }
 
 /// An image of ours has to be here before its release is; one of others has to be where images may come from.

@@ -13,6 +13,7 @@ use panda_domain::ids::DeploymentId;
 use panda_domain::image::ImageReference;
 use panda_domain::names::EnvKey;
 use panda_domain::secret::Secret;
+use panda_domain::source::is_git_sha;
 use panda_domain::source_tree::TreeHash;
 use panda_store::{DeploymentRow, PlacementRow};
 use serde::Deserialize;
@@ -115,8 +116,7 @@ fn parse(body: DeployRequest) -> Result<DeployWish> {
 
 fn git_sha(text: Option<String>) -> Result<Option<String>> {
     let Some(text) = text else { return Ok(None) };
-    let good = (7..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit());
-    if good {
+    if is_git_sha(&text) {
         Ok(Some(text))
     } else {
         Err(Error::invalid_field("git_sha", "has to be 7 to 64 hexadecimal digits"))

@@ -19,6 +19,8 @@ use crate::error::{Error, Result};
 
 /// 1,000 variables of 64 KiB would be more; nobody has them.
 const BUNDLE_LIMIT: usize = 16 << 20;
+/// No layer of an app is larger, and the registry's disk is everybody's.
+const LAYER_LIMIT: usize = 10 << 30;
 /// A manifest is a list of parts.
 const MANIFEST_LIMIT: usize = 4 << 20;
 
@@ -34,10 +36,13 @@ pub(super) fn slow_routes() -> OpenApiRouter<Shared> {
     let manifests = OpenApiRouter::new()
         .routes(routes!(keep_manifest))
         .layer(tower_http::limit::RequestBodyLimitLayer::new(MANIFEST_LIMIT));
+    let blobs = OpenApiRouter::new()
+        .routes(routes!(keep_blob))
+        .layer(tower_http::limit::RequestBodyLimitLayer::new(LAYER_LIMIT));
     OpenApiRouter::new()
         .routes(routes!(read_manifest))
         .routes(routes!(read_blob))
-        .routes(routes!(keep_blob))
+        .merge(blobs)
         .merge(manifests)
         .merge(bundles)
 }

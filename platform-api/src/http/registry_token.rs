@@ -77,9 +77,9 @@ fn repository(scope: &str) -> Option<&str> {
 fn answer(platform: &Shared, shown: &str, scope: &str) -> Result<Response> {
     let wished: Vec<&str> = scope.split_whitespace().filter_map(repository).take(SCOPES).collect();
     let key = platform.registry_key.as_ref().ok_or_else(refused)?;
-    let token = key.exchange(shown, &wished).ok_or_else(refused)?;
+    let (token, holds) = key.exchange(shown, &wished).ok_or_else(refused)?;
     let token = token.reveal().to_owned();
-    let expires_in = panda_registry_token::LIFETIME.as_secs();
+    let expires_in = holds.as_secs();
     let body = Json(Answer { access_token: token.clone(), token, expires_in });
     Ok(([(CACHE_CONTROL, "no-store")], body).into_response())
 }

@@ -116,3 +116,16 @@ async fn an_app_that_never_ran_is_not_moved_and_a_server_without_registry_says_s
     let part = format!("/api/v1/apps/shop/image/blobs/sha256:{:064}", 0);
     assert_eq!(ann.get(&part).await.code(), "unsupported");
 }
+
+#[tokio::test]
+async fn a_bundle_with_figures_that_nobody_could_have_set_is_refused_and_makes_nothing() {
+    let ((old, ann), (_new, bob)) = (old_server().await, new_server().await);
+    // Somebody who writes into their own server's tables, or seals a bundle by hand.
+    old.tamper_scale("shop", "web", 4_000_000).await;
+    let out = taken_out(&ann, &bob).await;
+    let refused = bob.post("/api/v1/apps/shop/moves/in", inward(&out)).await;
+    assert_eq!((refused.status, refused.code()), (422, "invalid-request"), "{}", refused.text);
+    assert!(refused.text.contains("replicas.web"), "{}", refused.text);
+    assert_eq!(bob.get("/api/v1/apps/shop/env").await.json["items"], json!([]));
+    assert_eq!(bob.get("/api/v1/apps/shop/releases").await.json["items"], json!([]));
+}

@@ -18,7 +18,7 @@ fn access(token: &str) -> Value {
 
 fn login(panda: &TestPanda, repository: &str) -> String {
     let key = panda.platform.registry_key.as_ref().expect("the tests' platform has a registry");
-    key.pull_token(repository, YEAR).reveal().to_owned()
+    key.login(repository, YEAR).reveal().to_owned()
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use super::text;
 use super::tree::{Node, Table, Value};
 
 /// The most files and the most domains of a manifest.
-const MAX_ITEMS: usize = 100;
+pub(super) const MAX_ITEMS: usize = 100;
 
 /// A domain that the app wants.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

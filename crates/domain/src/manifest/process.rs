@@ -72,7 +72,8 @@ const LATER: &[Later] = &[
     ("restart", "remove it: processes are always restarted"),
     ("env", "move it to [env], which all processes share"),
 ];
-const SIGNALS: [&str; 7] = ["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGWINCH"];
+pub(super) const SIGNALS: [&str; 7] =
+    ["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGWINCH"];
 
 pub(super) fn read_all(
     section: &Section<'_>,

@@ -118,13 +118,17 @@ pub(super) fn check_mount(path: &str) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Tells whether a text is a path of URLs that nothing reads as something else.
+pub(super) fn is_url_path(path: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_graphic() && !b"\"'<>\\^`{}|;#".contains(&b);
+    let dots = path.split('/').any(|part| matches!(part, ".." | "."));
+    path.starts_with('/') && path.len() <= 1024 && path.bytes().all(plain) && !dots && !path.contains("//")
+}
+
 /// Reads a path of URLs: starts with a slash, plain characters, no `..`.
 pub(super) fn url_path(node: &Node) -> Result<String, Fault> {
     let path = text(node)?;
-    let plain = |b: u8| b.is_ascii_graphic() && !b"\"'<>\\^`{}|;#".contains(&b);
-    let dots = path.split('/').any(|part| matches!(part, ".." | "."));
-    if path.starts_with('/') && path.len() <= 1024 && path.bytes().all(plain) && !dots && !path.contains("//")
-    {
+    if is_url_path(path) {
         return Ok(path.to_owned());
     }
     Err(Fault::invalid(

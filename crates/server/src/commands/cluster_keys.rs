@@ -85,6 +85,7 @@ async fn all_keys(
     if let Some(keys) = read.map_err(|error| Failure::of(error, RIGHTS))? {
         return Ok(keys);
     }
+    refuse_new_keys(args, keepsakes, namespace).await?;
     let new = made::keys(config, args.builder_host.as_deref().unwrap_or("panda-builder"))?;
     let kept = keepsakes.keep(namespace, &args.secret, &new).await;
     let kept = kept.map_err(|error| Failure::of(error, RIGHTS))?;
@@ -92,6 +93,25 @@ async fn all_keys(
         say(&format!("keys are made: Secret `{}` in namespace `{namespace}`", args.secret));
     }
     Ok(kept)
+}
+
+/// What was made from the keys is still there, so the keys were, and the state is sealed with them: new ones would open nothing (P9).
+async fn refuse_new_keys(args: &ClusterKeysArgs, keepsakes: &Keepsakes, namespace: &str) -> Outcome {
+    let trust = args.registry_trust.iter().map(|name| (namespace, name.as_str()));
+    let builder = args.builder.iter().filter_map(|place| place.split_once('/'));
+    for (namespace, name) in trust.chain(builder) {
+        let read = keepsakes.read(namespace, name).await;
+        if read.map_err(|error| Failure::of(error, RIGHTS))?.is_some() {
+            let cause = format!(
+                "the keys of this installation are gone: there is no Secret `{}`, and `{name}` in namespace `{namespace}` was made from them",
+                args.secret
+            );
+            let fix = "put the Secret back from your copy (docs/kubernetes.md, \"Keys\"); new keys open nothing of what is kept. Only \
+                       if nothing has to be kept: remove the other Secret and the state as well";
+            return Err(Failure::new(cause, fix));
+        }
+    }
+    Ok(())
 }
 
 /// Gives another pod its part. One that doesn't fit the keys was made by those of another installation.

@@ -11,8 +11,8 @@ use super::published;
 use crate::config::PIDS_LIMIT;
 use crate::create::{ROOT_KEEPS, USER};
 
-/// The service that runs the release command, when it is asked to.
-pub(super) const RELEASE: &str = "release-command";
+/// The service that runs the release command, when it is asked to. No process has an underscore in its name.
+pub(super) const RELEASE: &str = "release_command";
 
 /// A whole compose file.
 #[derive(Debug, Serialize)]

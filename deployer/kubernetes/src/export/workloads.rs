@@ -109,7 +109,7 @@ pub(super) fn release_job(app: &ExportedApp) -> RuntimeResult<Option<Job>> {
     let place = place(app, named(app, "release"));
     let labels = map([
         ("app.kubernetes.io/name", app.name.as_str()),
-        ("app.kubernetes.io/component", "release-command"),
+        ("app.kubernetes.io/component", "release_command"),
     ]);
     let template = ObjectMeta { labels: Some(labels), ..ObjectMeta::default() };
     Ok(Some(Job {

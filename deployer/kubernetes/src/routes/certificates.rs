@@ -7,12 +7,11 @@ use std::sync::PoisonError;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::ResourceExt;
-use kube::api::DeleteParams;
 use panda_deployer::runtime::{CertificateSpec, RouteTable, RuntimeResult};
 use sha2::{Digest, Sha256};
 
 use super::ingresses::Secrets;
-use super::wanted::App;
+use super::wanted::{App, Wanted};
 use crate::names::{self, hex};
 use crate::objects::certificate::{Certificate, certificate};
 use crate::objects::cluster_issuer::{ClusterIssuer, cluster_issuer};
@@ -30,18 +29,25 @@ impl Driver {
         let hosts: BTreeSet<&str> = app.rules.iter().map(|rule| rule.host.as_str()).collect();
         let mut secrets = Secrets::new();
         for host in hosts {
-            let place = if let Some(given) = table.certificates.iter().find(|given| is_for(given, host)) {
-                let place = place.named(names::given_certificate(host));
-                self.give_certificate(&place, given).await?;
-                place
-            } else if let Some(issuer) = self.config.issuer.as_ref().filter(|_| table.orders.contains(host)) {
-                let place = place.named(names::certificate(host));
-                self.order_certificate(&place, host, issuer).await?;
-                place
-            } else {
-                continue;
+            let ordered = match self.config.issuer.as_ref().filter(|_| table.orders.contains(host)) {
+                Some(issuer) => {
+                    let place = place.named(names::certificate(host));
+                    self.order_certificate(&place, host, issuer).await?;
+                    Some(place)
+                }
+                None => None,
             };
-            secrets.entry(place.name).or_default().insert(host.to_owned());
+            let given = match table.certificates.iter().find(|given| is_for(given, host)) {
+                Some(given) => {
+                    let place = place.named(names::given_certificate(host));
+                    self.give_certificate(&place, given).await?;
+                    Some(place)
+                }
+                None => None,
+            };
+            // What is given serves until the table leaves it out, which it does once the order is through.
+            let Some(served) = given.or(ordered) else { continue };
+            secrets.entry(served.name).or_default().insert(host.to_owned());
         }
         Ok(secrets)
     }
@@ -62,22 +68,26 @@ impl Driver {
     }
 
     async fn order_certificate(&self, place: &Place, host: &str, issuer: &str) -> RuntimeResult<()> {
-        let wish = format!("{issuer} {host}");
-        if !self.is_new_certificate(place, &wish) {
+        let wanted = certificate(place, host, issuer);
+        let seen = self.view.certificates.as_ref();
+        let present = seen.and_then(|kind| kind.get(&place.namespace, &place.name));
+        if present.is_some_and(|present| present.spec == wanted.spec) {
             return Ok(());
         }
         if let Some(acme) = &self.config.acme {
             let class = self.class().await?.name.unwrap_or_default();
-            let wanted = cluster_issuer(&self.owner.labels, issuer, acme, &class);
-            self.cluster.apply(&self.cluster.all::<ClusterIssuer>(), &wanted).await?;
+            let issues = cluster_issuer(&self.owner.labels, issuer, acme, &class);
+            self.cluster.apply(&self.cluster.all::<ClusterIssuer>(), &issues).await?;
         }
         let certificates = self.cluster.within::<Certificate>(&place.namespace);
-        self.cluster.apply(&certificates, &certificate(place, host, issuer)).await?;
-        self.note_certificate(place, wish);
+        let applied = self.cluster.apply(&certificates, &wanted).await?;
+        if let Some(kind) = seen {
+            kind.wrote(applied);
+        }
         Ok(())
     }
 
-    /// Removes the certificates that an Ingress had and that aren't wanted any more.
+    /// Removes the keys that an Ingress had and that aren't wanted any more.
     pub(super) async fn forget_certificates(
         &self,
         before: &Ingress,
@@ -88,12 +98,31 @@ impl Driver {
         let had = tls.into_iter().flatten().filter_map(|tls| tls.secret_name.clone());
         for name in had.filter(|name| !stay.contains(name)) {
             self.cluster.remove_named(&self.cluster.within::<Secret>(&namespace), &name).await?;
-            if self.config.issuer.is_some() {
-                let certificates = self.cluster.within::<Certificate>(&namespace);
-                self.cluster.remove_with(&certificates, &name, &DeleteParams::background()).await?;
-            }
             let mut known = self.routed.certificates.lock().unwrap_or_else(PoisonError::into_inner);
             known.remove(&(namespace.clone(), name));
+        }
+        Ok(())
+    }
+
+    /// Removes what is ordered for hosts that the table has no order for: those of an Ingress that went, and what a server left that
+    /// died in between. cert-manager would renew it for ever.
+    pub(super) async fn cancel_orders(&self, wanted: &Wanted, table: &RouteTable) -> RuntimeResult<()> {
+        let Some(kind) = self.view.certificates.as_ref().filter(|kind| kind.broken().is_none()) else {
+            return Ok(());
+        };
+        let hosts = |app: &App| -> Vec<(String, String)> {
+            let ordered = app.rules.iter().filter(|rule| table.orders.contains(&rule.host));
+            ordered.map(|rule| (app.namespace.clone(), names::certificate(&rule.host))).collect()
+        };
+        let stays: BTreeSet<_> = wanted.apps.iter().flat_map(hosts).collect();
+        for present in kind.all() {
+            let place = (present.namespace().unwrap_or_default(), present.name_any());
+            if stays.contains(&place) {
+                continue;
+            }
+            self.cluster.remove(&self.cluster.within::<Certificate>(&place.0), &*present).await?;
+            self.cluster.remove_named(&self.cluster.within::<Secret>(&place.0), &place.1).await?;
+            kind.removed(&present);
         }
         Ok(())
     }

@@ -101,10 +101,10 @@ mod tests {
         .unwrap()
     }
 
-    fn state(status: serde_json::Value, waits: &str, at: &str) -> CertificateState {
+    fn state(status: &serde_json::Value, waits: &str, at: &str) -> CertificateState {
         let waits =
             [("a.example".to_owned(), waits.to_owned())].into_iter().filter(|(_, said)| !said.is_empty());
-        ordered(&certificate(&status), &waits.collect(), at.parse().unwrap()).unwrap().state
+        ordered(&certificate(status), &waits.collect(), at.parse().unwrap()).unwrap().state
     }
 
     #[test]
@@ -116,8 +116,8 @@ mod tests {
         assert!(matches!(seen.state, CertificateState::Issued { not_after } if not_after == 1_775_001_600));
         assert_eq!(seen.renewal_at, "2026-03-01T00:00:00Z".parse().ok());
         let waits = json!({ "conditions": [{ "type": "Ready", "status": "False", "message": "Issuing" }] });
-        assert_eq!(state(waits, "propagation", "2026-01-01T00:00:30Z"), CertificateState::Ordering);
-        assert_eq!(state(json!({}), "", "2026-01-01T00:00:01Z"), CertificateState::Ordering);
+        assert_eq!(state(&waits, "propagation", "2026-01-01T00:00:30Z"), CertificateState::Ordering);
+        assert_eq!(state(&json!({}), "", "2026-01-01T00:00:01Z"), CertificateState::Ordering);
     }
 
     #[test]
@@ -125,13 +125,13 @@ mod tests {
         let failed = json!({ "conditions": [
             { "type": "Ready", "status": "False", "message": "Issuing" },
             { "type": "Issuing", "status": "False", "reason": "Failed", "message": "order is invalid: wrong answer" }] });
-        let CertificateState::Failed { reason } = state(failed, "", "2026-01-01T00:00:10Z") else {
+        let CertificateState::Failed { reason } = state(&failed, "", "2026-01-01T00:00:10Z") else {
             panic!("it failed")
         };
         assert!(reason.contains("wrong answer"), "{reason}");
         let waits = json!({ "conditions": [{ "type": "Ready", "status": "False", "message": "Issuing" }] });
         let CertificateState::Failed { reason } =
-            state(waits, "Waiting for propagation: 404", "2026-01-01T00:02:00Z")
+            state(&waits, "Waiting for propagation: 404", "2026-01-01T00:02:00Z")
         else {
             panic!("it takes long")
         };

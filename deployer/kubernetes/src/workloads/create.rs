@@ -130,7 +130,7 @@ impl Driver {
         let texts = config_map::config_map(&place, &keyed);
         let login = spec.image.login.as_ref().map(|key| {
             let (host, path) = spec.image.host_and_path();
-            let token = key.pull_token(path, LOGIN);
+            let token = key.login(path, LOGIN);
             secret::login(&place.named(login_name(name)), host, "panda", token.reveal())
         });
         tokio::try_join!(

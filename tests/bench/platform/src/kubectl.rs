@@ -74,7 +74,7 @@ impl<'a> Kubectl<'a> {
     fn login(&self) -> anyhow::Result<String> {
         let key = &self.panda.ground.registry_key;
         let key = RegistryKey::load(key, Clock::system())?.context("the registry has no key")?;
-        let password = key.pull_token(REPOSITORY, Duration::from_hours(8));
+        let password = key.login(REPOSITORY, Duration::from_hours(8));
         let login = json!({ "username": "bench", "password": password.reveal() });
         Ok(json!({ "auths": { &self.cluster.pull: login } }).to_string())
     }
