@@ -16,7 +16,7 @@ const ANSWER: Duration = Duration::from_secs(30);
 const LAYER: Duration = Duration::from_hours(1);
 /// A manifest is a list of parts; what is larger is none.
 const MANIFEST_BYTES: u64 = 4 << 20;
-const MANIFESTS: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
+pub(crate) const MANIFESTS: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
     application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json";
 
 /// A part of an image.

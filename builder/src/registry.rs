@@ -9,6 +9,7 @@ use reqwest::StatusCode;
 
 use crate::buildkit::{Logins, OwnRegistry, RegistryCredentials};
 use crate::failure::BuildFailure;
+use crate::images::MANIFESTS;
 
 /// How long the registry may take to say that it is there.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -109,8 +110,7 @@ impl RegistryProbe {
     ) -> Result<bool, BuildFailure> {
         let Some(base) = &registry.check_url else { return Ok(true) };
         let url = format!("{}/v2/{repository}/manifests/{digest}", base.trim_end_matches('/'));
-        let accepts = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json";
-        let mut request = self.0.head(url).header("accept", accepts);
+        let mut request = self.0.head(url).header("accept", MANIFESTS);
         if let RegistryLogin::Own(key) = &registry.login {
             request = request.bearer_auth(key.pull_token(repository, LIFETIME).reveal());
         }

@@ -182,7 +182,7 @@ servers_that_start_at_once_have_the_same_keys() {
   done
   before=$(kubectl -n $keys_namespace get secret all-keys -o jsonpath='{.metadata.uid} {.metadata.resourceVersion} {.data}')
   keys_job later all-keys
-  wait_for 60 job_ended later
+  wait_for 60 job_ended later && job_succeeded later || wrong "a later start: $(kubectl -n $keys_namespace logs job/later)" || bad=1
   [ "$before" = "$(kubectl -n $keys_namespace get secret all-keys -o jsonpath='{.metadata.uid} {.metadata.resourceVersion} {.data}')" ] || wrong "a later start changed the keys" || bad=1
   return "$bad"
 }

@@ -19,6 +19,10 @@ pub struct Api {
     token: Option<String>,
 }
 
+fn base(address: &str) -> String {
+    format!("{address}/api/v1")
+}
+
 /// Anything but a success.
 #[derive(Debug)]
 pub enum Refusal {
@@ -60,14 +64,13 @@ impl Api {
     /// Returns the same client of a server at another address.
     #[must_use]
     pub fn moved_to(self, address: &str) -> Self {
-        let base = Self::at(address).map_or_else(|_| self.base.clone(), |api| api.base);
-        Self { base, ..self }
+        Self { base: base(address), ..self }
     }
 
     /// Makes a client of the server at this address, such as `http://127.0.0.1:7080`.
     pub fn at(address: &str) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
-        Ok(Self { http, base: format!("{address}/api/v1"), token: None })
+        Ok(Self { http, base: base(address), token: None })
     }
 
     /// Sends this token from now on.

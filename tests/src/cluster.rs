@@ -29,38 +29,38 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Returns the run's cluster, if it has one.
+    /// Returns the run's cluster, if it has one. A run that asked for one and has none, or half of one, fails here.
     pub fn of_the_run() -> Option<Self> {
         let get = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        Some(Self {
-            kubeconfig: get("KUBECONFIG")?.into(),
-            http: get("PANDA_TEST_CLUSTER_INGRESS")?.parse().ok()?,
-            https: get("PANDA_TEST_CLUSTER_INGRESS_TLS")?.parse().ok()?,
-            host: get("PANDA_TEST_CLUSTER_HOST")?.parse().ok()?,
-            pull: get("PANDA_TEST_CLUSTER_REGISTRY")?,
-            kubectl: get("PANDA_TEST_KUBECTL")?.into(),
-        })
+        let found = Self::read(&|name| get(name).with_context(|| format!("{name} isn't set")));
+        if get("PANDA_TEST_CLUSTER").is_some() {
+            return Some(found.expect("the run's cluster is whole"));
+        }
+        found.ok()
     }
 
-    /// Starts a cluster of a test's own, which may be damaged; gone with the handle. None where the run's isn't ours either.
-    pub fn own(run: &str, registry: &str) -> anyhow::Result<OwnCluster> {
-        let name = format!("{run}-own");
-        let mut own = OwnCluster { name: name.clone(), cluster: None };
-        OwnCluster::script(&["up", &name])?;
-        OwnCluster::script(&["registry", &name, registry])?;
-        let said = OwnCluster::script(&["env", &name])?;
-        let get = |wanted: &str| {
-            let line = said.lines().find_map(|line| line.strip_prefix(wanted)?.strip_prefix('='));
-            line.map(str::to_owned).with_context(|| format!("the cluster tells no {wanted}"))
-        };
-        own.cluster = Some(Self {
+    fn read(get: &dyn Fn(&str) -> anyhow::Result<String>) -> anyhow::Result<Self> {
+        Ok(Self {
             kubeconfig: get("KUBECONFIG")?.into(),
             http: get("PANDA_TEST_CLUSTER_INGRESS")?.parse()?,
             https: get("PANDA_TEST_CLUSTER_INGRESS_TLS")?.parse()?,
             host: get("PANDA_TEST_CLUSTER_HOST")?.parse()?,
             pull: get("PANDA_TEST_CLUSTER_REGISTRY")?,
             kubectl: get("PANDA_TEST_KUBECTL")?.into(),
-        });
+        })
+    }
+
+    /// Starts a cluster of a test's own, which may be damaged; gone with the handle.
+    pub fn own(run: &str, registry: &str) -> anyhow::Result<OwnCluster> {
+        let name = format!("{run}-own");
+        let mut own = OwnCluster { name: name.clone(), cluster: None };
+        OwnCluster::script(&["up", &name])?;
+        OwnCluster::script(&["registry", &name, registry])?;
+        let said = OwnCluster::script(&["env", &name])?;
+        own.cluster = Some(Self::read(&|wanted| {
+            let line = said.lines().find_map(|line| line.strip_prefix(wanted)?.strip_prefix('='));
+            line.map(str::to_owned).with_context(|| format!("the cluster tells no {wanted}"))
+        })?);
         Ok(own)
     }
 

@@ -61,10 +61,7 @@ impl ImageReference {
         let Some(host) = &self.host else { return false };
         let name = host.split(':').next().unwrap_or_default();
         match name.parse::<std::net::Ipv4Addr>() {
-            Ok(ip) => {
-                let shared = ip.octets()[0] == 100 && (64..128).contains(&ip.octets()[1]);
-                ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.is_unspecified() || shared
-            }
+            Ok(ip) => !crate::address::is_public(ip.into()),
             // A name of digits and dots that is no address may be read as one by somebody else.
             Err(_) if name.bytes().all(|b| b.is_ascii_digit() || b == b'.') => true,
             Err(_) => {

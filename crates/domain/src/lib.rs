@@ -4,6 +4,7 @@
 //! database, no network, no clock of its own: time and ids come in as [`clock::Clock`] and
 //! [`ids::IdSource`].
 
+pub mod address;
 pub mod app;
 pub mod autoscale;
 pub mod build;

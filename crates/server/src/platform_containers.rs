@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use panda_docker::platform::{Component, Confinement, Network, PlatformContainerSpec};
+use panda_domain::address::is_public;
 use panda_domain::clock::Clock;
 use panda_registry_token::RegistryKey;
 use sha2::{Digest, Sha256};
@@ -294,21 +295,9 @@ pub(crate) fn public_address() -> Option<Ipv4Addr> {
     let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
     socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
     match socket.local_addr().ok()?.ip() {
-        IpAddr::V4(ip) if is_public(ip) => Some(ip),
+        IpAddr::V4(ip) if is_public(ip.into()) => Some(ip),
         _ => None,
     }
-}
-
-fn is_public(ip: Ipv4Addr) -> bool {
-    let [a, b, ..] = ip.octets();
-    let carrier_nat = a == 100 && (64..128).contains(&b);
-    let special = ip.is_documentation() || ip.is_multicast() || ip.is_broadcast() || a == 0 || a >= 240;
-    !(ip.is_private()
-        || ip.is_loopback()
-        || ip.is_link_local()
-        || ip.is_unspecified()
-        || carrier_nat
-        || special)
 }
 
 #[cfg(test)]
@@ -321,16 +310,6 @@ mod tests {
     fn build_steps_get_the_hosts_name_servers_but_no_loopback_one() {
         let text = "# made by hand\nnameserver 127.0.0.53\nnameserver 10.0.0.2\nnameserver ::1\nnameserver fd00::1\noptions edns0\n";
         assert_eq!(servers_in(text), ["10.0.0.2", "fd00::1"]);
-    }
-
-    #[test]
-    fn only_addresses_of_the_world_count_as_public() {
-        for private in
-            ["10.1.2.3", "192.168.0.2", "172.16.0.1", "127.0.0.1", "169.254.1.1", "100.64.0.1", "0.0.0.0"]
-        {
-            assert!(!is_public(private.parse().unwrap()), "{private}");
-        }
-        assert!(is_public("8.8.8.8".parse().unwrap()));
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub enum Trouble {
     Slow(Duration),
     /// It answers 429 and asks for a second.
     Busy,
-    /// It has forgotten where watches stood: 410.
+    /// Open watches end, and it has forgotten where they stood: 410.
     Forgetful,
 }
 
@@ -37,6 +37,8 @@ pub struct Seen {
     pub method: String,
     /// The path with its query.
     pub uri: String,
+    /// The trouble that there was.
+    pub trouble: Trouble,
 }
 
 impl Seen {
@@ -110,23 +112,33 @@ impl Drop for ApiGateway {
 
 /// Passes a connection on until it ends or the server is away.
 async fn pass(mut near: TcpStream, inner: SocketAddr, mut trouble: watch::Receiver<Trouble>) {
-    if *trouble.borrow() == Trouble::Away {
+    if *trouble.borrow_and_update() == Trouble::Away {
         return;
     }
     let Ok(mut far) = TcpStream::connect(inner).await else { return };
     tokio::select! {
-        _ = trouble.wait_for(|trouble| *trouble == Trouble::Away) => {}
+        () = ends(&mut trouble) => {}
         _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
     }
+}
+
+/// Waits for a trouble that ends connections.
+async fn ends(trouble: &mut watch::Receiver<Trouble>) {
+    while trouble.changed().await.is_ok() {
+        if matches!(*trouble.borrow_and_update(), Trouble::Away | Trouble::Forgetful) {
+            return;
+        }
+    }
+    std::future::pending::<()>().await;
 }
 
 async fn forward(State(way): State<Forwarding>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let uri = parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-    let seen = Seen { method: parts.method.to_string(), uri: uri.clone() };
+    let trouble = *way.trouble.borrow();
+    let seen = Seen { method: parts.method.to_string(), uri: uri.clone(), trouble };
     let is_watch = seen.is_watch();
     way.seen.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
-    let trouble = *way.trouble.borrow();
     match trouble {
         Trouble::Busy => return status(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests"),
         Trouble::Forgetful if is_watch => return status(StatusCode::GONE, "Expired"),

@@ -4,6 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use panda_domain::address::is_public;
 use reqwest::{Client, redirect};
 use serde::Deserialize;
 
@@ -149,51 +150,9 @@ fn silent(host: &str, error: &DnsError) -> Refusal {
     Refusal(format!("{error}; look at the name servers of `{host}`"))
 }
 
-/// Tells whether an address is one of the internet's.
-fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(ip) => {
-            let [a, b, ..] = ip.octets();
-            let shared = a == 100 && (64..128).contains(&b);
-            let reserved = a == 0 || a >= 240 || ip.is_documentation() || (a == 198 && (18..20).contains(&b));
-            !(ip.is_private()
-                || ip.is_loopback()
-                || ip.is_link_local()
-                || ip.is_multicast()
-                || shared
-                || reserved)
-        }
-        IpAddr::V6(ip) => match ip.to_ipv4_mapped() {
-            Some(v4) => is_public(IpAddr::V4(v4)),
-            // Global unicast, without the ranges that lead into IPv4 networks.
-            None => ip.segments()[0] & 0xe000 == 0x2000 && ip.segments()[0] != 0x2002,
-        },
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_the_internet_s_addresses_are_asked() {
-        for private in [
-            "10.1.2.3",
-            "127.0.0.1",
-            "169.254.169.254",
-            "100.64.0.1",
-            "0.0.0.0",
-            "::1",
-            "fd00::1",
-            "::ffff:10.0.0.1",
-            "fe80::1",
-        ] {
-            assert!(!is_public(private.parse().unwrap()), "{private}");
-        }
-        for public in ["8.8.8.8", "2001:4860:4860::8888"] {
-            assert!(is_public(public.parse().unwrap()), "{public}");
-        }
-    }
 
     #[test]
     fn caa_records_bind_whom_they_name() {

@@ -13,7 +13,7 @@ use panda_deployer::runtime::{OrderedCertificate, RouteTable, Runtime};
 use panda_domain::route::CertificateState;
 use panda_domain::secret::Secret;
 use panda_edge::local_ca::LocalCa;
-use panda_jobs::Reconciler;
+use panda_jobs::{Outcome, Reconciler};
 use panda_store::{CertificateRow, NewDomain};
 use tokio::net::UdpSocket;
 
@@ -80,7 +80,8 @@ impl Shop {
     }
 
     async fn turn(&self) {
-        self.certificates.activate().await;
+        let outcome = self.certificates.activate().await;
+        assert!(!matches!(outcome, Outcome::Failed { .. }), "{outcome:?}");
     }
 
     fn stands(&self, state: CertificateState, renewal_at: Option<Timestamp>) {

@@ -118,6 +118,21 @@ async fn an_app_that_never_ran_is_not_moved_and_a_server_without_registry_says_s
 }
 
 #[tokio::test]
+async fn where_nothing_scales_by_load_the_number_of_that_moment_arrives_without_its_bounds() {
+    let ((_old, ann), (new, bob)) = (old_server().await, new_server().await);
+    let bounds = json!({ "process": "web", "min": 2, "max": 10, "cpu_percent": 70 }).to_string();
+    let json = Some("application/json");
+    let set = ann.send("PUT", "/api/v1/apps/shop/autoscale", json, bounds.into_bytes()).await;
+    assert_eq!(set.status, 200, "{}", set.text);
+    let out = taken_out(&ann, &bob).await;
+    new.runtime.without_autoscale();
+    let accepted = bob.post("/api/v1/apps/shop/moves/in", inward(&out)).await;
+    assert_eq!(accepted.status, 202, "{}", accepted.text);
+    let web = bob.get("/api/v1/apps/shop").await.json["processes"]["web"].clone();
+    assert_eq!((&web["replicas"], &web["autoscale"]), (&json!(3), &json!(null)), "{web}");
+}
+
+#[tokio::test]
 async fn a_bundle_with_figures_that_nobody_could_have_set_is_refused_and_makes_nothing() {
     let ((old, ann), (_new, bob)) = (old_server().await, new_server().await);
     // Somebody who writes into their own server's tables, or seals a bundle by hand.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use panda_api_types::{Domain, EventView, Page};
+use panda_api_types::{Domain, Page};
 use panda_e2e::{
     App, Cluster, Ground, Installation, Options, cluster_story_with, image, on_both_runtimes, story_with,
 };
@@ -205,8 +205,6 @@ fn no_certificate_is_ordered_for_a_host_that_leads_elsewhere_until_it_leads_here
             say("add-a", json!({ "host": format!("{host}."), "addresses": [here] })).await?;
             until_certificate(panda, &app, |domain| domain.certificate == "issued").await?;
             say("clear-a", json!({ "host": format!("{host}.") })).await?;
-            let events: Page<EventView> = panda.api().get(&app.path("/events")).await?;
-            assert!(!events.items.is_empty());
             Ok(())
         },
     );
