@@ -35,7 +35,7 @@ check: ## formatting, lints, dependency rules, docs, shell scripts
 	  cargo deny check bans licenses sources && \
 	  if cargo deny fetch db >/dev/null 2>&1; then cargo deny --offline check advisories; else echo "advisories not checked: their database can't be fetched"; fi; \
 	fi
-	if [ -x "$${PANDA_CACHE:-$$HOME/.cache/panda}/bin/helm" ]; then deploy/kubernetes/make.sh --check; else echo "deploy/kubernetes not compared with the chart: there is no helm (tests/cluster/build.sh)"; fi
+	if [ -x "$${PANDA_CACHE:-$$HOME/.cache/panda}/bin/helm" ]; then deploy/kubernetes/make.sh --check; else echo "deploy/kubernetes not compared with the chart: there is no helm (tests/cluster/build.sh helm)"; fi
 	if command -v shellcheck >/dev/null; then git ls-files '*.sh' .ci/run | xargs shellcheck -x -P .; fi
 
 fmt: ## format the Rust code

@@ -40,8 +40,8 @@ ground() {
     for variable in PANDA_DEMO_DOMAIN PANDA_DEMO_ISSUER PANDA_DEMO_IMAGES; do
       [ -n "${!variable:-}" ] || die "KUBECONFIG is set and $variable isn't" "head -12 deploy/demo-k8s.sh tells what a cluster of yours needs; without KUBECONFIG one is started"
     done
-    "$root/tests/cluster/build.sh" helm
   fi
+  "$root/tests/cluster/build.sh" helm
   "$cluster" up "$name"
   mkdir -p "$dir" && chmod 700 "$dir"
 }

@@ -261,7 +261,7 @@ cleanup() {
 scratch=$(mktemp -d)
 trap cleanup EXIT
 trap 'exit 130' INT TERM
-"$root/tests/cluster/build.sh" # both helms
+"$root/tests/cluster/build.sh" helm3 # the demo brings helm
 "$root/deploy/demo-k8s.sh"
 read_cluster
 account=system:serviceaccount:$name:$name-server

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# build.sh [helm]: builds a real Kubernetes and what stands round it from their Go modules into $PANDA_CACHE/bin, and publishes the images that its
+# build.sh [helm|helm3]: builds a real Kubernetes and what stands round it from their Go modules into $PANDA_CACHE/bin, and publishes the images that its
 # pods need to the local registry. tests/cluster/README.md says what each is for.
 # A program is rebuilt when its version here, or its folder here, changes. Cold: about 20 minutes on 2 cores; warm: nothing is done.
 set -euo pipefail
@@ -91,9 +91,10 @@ build_helm() { # MODULE PROGRAM
 }
 
 export CGO_ENABLED=0
-program helm $helm "3 minutes" build_helm helm.sh/helm/v4/cmd/helm@$helm helm
-[ "${1:-}" != helm ] || exit 0 # for a cluster that is there already
-program helm3 $helm3 "2 minutes" build_helm helm.sh/helm/v3/cmd/helm@$helm3 helm3
+case ${1:-} in
+  helm) program helm $helm "3 minutes" build_helm helm.sh/helm/v4/cmd/helm@$helm helm; exit ;;
+  helm3) program helm3 $helm3 "2 minutes" build_helm helm.sh/helm/v3/cmd/helm@$helm3 helm3; exit ;;
+esac
 built "$(own kube "$kubernetes")" kube kubectl || enough_disk
 program "kube kubectl" "$(own kube "$kubernetes")" "6 minutes" build_kube
 program pause "$kubernetes" "a second" build_pause
