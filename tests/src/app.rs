@@ -225,7 +225,7 @@ impl<'a> App<'a> {
             if begun.elapsed() > PATIENCE {
                 bail!("not {replicas} ready instances after {PATIENCE:?}: {instances:?}");
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(25)).await;
         }
     }
 

@@ -19,14 +19,14 @@ use crate::labels;
 
 /// Which version of this builder a pod template is of. A template is left as it is while it does what its spec says, whatever a
 /// newer builder would write: an upgrade of Panda must not restart every app. Raise it with every change of the snapshots.
-pub const TEMPLATE: u32 = 1;
+pub const TEMPLATE: u32 = 2;
 /// The port's name in containers and services, the same whatever its number.
 pub const PORT: &str = "http";
 
 /// How much longer than its startup time a container may try, seconds. The platform gives up on it at the startup time and wants
 /// to see it as it is then; only a container that nobody watches is started anew by its node.
 const STARTUP_SLACK_S: u32 = 60;
-/// How often a starting instance is asked, seconds: the shortest that there is.
+/// How often a starting instance, or a mere port, is asked, seconds: the shortest that there is.
 const STARTING_S: i32 = 1;
 
 /// Everything that a Deployment is made of.
@@ -101,8 +101,13 @@ fn pod_of(workload: &Workload<'_>, files: &[Keyed<'_>]) -> k8s_openapi::api::cor
             protocol: Some("TCP".to_owned()),
             ..ContainerPort::default()
         }]);
-        container.startup_probe = Some(starting(&spec.health, port));
-        container.readiness_probe = Some(probe(&spec.health, port));
+        let (startup, readiness) = if spec.health.path.is_some() {
+            (Some(starting(&spec.health, port)), probe(&spec.health, port))
+        } else {
+            (None, knocking(&spec.health, port))
+        };
+        container.startup_probe = startup;
+        container.readiness_probe = Some(readiness);
         container.liveness_probe = Some(probe(&spec.health, port)).filter(|_| has_liveness(&spec.health));
     }
     let (volumes, mounts) = files::mounts(files, &workload.place.name);
@@ -153,6 +158,19 @@ fn starting(health: &HealthCheck, port: u16) -> Probe {
     Probe {
         period_seconds: Some(STARTING_S),
         failure_threshold: Some(i32::try_from(attempts).unwrap_or(i32::MAX)),
+        ..probe(health, port)
+    }
+}
+
+/// Whether a port is open is asked every second and from the moment that the container runs: a node answers for that itself, no
+/// app has work with it. A startup probe would hold readiness up by a second, as a node has it wait for its next turn.
+fn knocking(health: &HealthCheck, port: u16) -> Probe {
+    let attempts = health.failures.saturating_mul(health.interval_s) / STARTING_S.unsigned_abs();
+    Probe {
+        period_seconds: Some(STARTING_S),
+        // A port that doesn't answer at all must not make a turn longer than that.
+        timeout_seconds: Some(STARTING_S),
+        failure_threshold: Some(i32::try_from(attempts.max(1)).unwrap_or(i32::MAX)),
         ..probe(health, port)
     }
 }

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
 use kube::api::DeleteParams;
-use panda_deployer::runtime::{Progress, RuntimeResult, WorkloadKey};
+use panda_deployer::runtime::{Progress, RuntimeError, RuntimeResult, WorkloadKey};
 use panda_domain::release::Shutdown;
 
 use super::create::login_name;
@@ -50,8 +50,11 @@ impl Driver {
         if replicas(deployment) > 0 {
             // First, or it would put the number back.
             self.remove_autoscaler(namespace, &deployment.name_any()).await?;
-            self.scale(namespace, deployment, 0).await?;
-            return Ok(Progress::Working);
+            return match self.scale(namespace, deployment, 0).await {
+                // Somebody else took it away a moment ago: the view hears of it.
+                Ok(()) | Err(RuntimeError::NotFound { .. }) => Ok(Progress::Working),
+                Err(error) => Err(error),
+            };
         }
         if !found.pods.is_empty() {
             return Ok(Progress::Working);
