@@ -42,6 +42,7 @@ fn route(spec: &RouteSpec, ready: &HashMap<WorkloadKey, Vec<(InstanceId, String)
         app: spec.app.clone(),
         process,
         hosts: vec![spec.host.clone()],
+        tcp_port: None,
         path_prefix: spec.path.clone(),
         kind: if spec.placement.is_some() { RouteKind::App } else { RouteKind::Platform },
         upstreams,
