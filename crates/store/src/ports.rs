@@ -51,7 +51,7 @@ fn read(row: &Row) -> Result<PortRow> {
 
 impl Tx {
     /// Gives a placement every port that it wishes and doesn't have: the one that it names, else the lowest free one. What it has
-    /// stays until [`Tx::settle_ports`]. Twice is once. After a refusal the transaction must not be committed.
+    /// stays until [`Tx::settle_ports`]. Twice is once. A refusal leaves what was given before it in the transaction.
     pub async fn claim_ports(
         &mut self,
         team: &TeamId,
