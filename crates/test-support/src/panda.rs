@@ -251,6 +251,7 @@ fn settings() -> PlatformSettings {
         },
         own_registry: "127.0.0.1:7050".to_owned(),
         allowed_image_hosts: Vec::new(),
+        tcp_ports: "20000-20002".parse().expect("a range"),
         request_deadline: Duration::from_secs(30),
         version: "0.0.0-test".to_owned(),
     }

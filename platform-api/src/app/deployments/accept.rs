@@ -20,7 +20,7 @@ use serde_json::json;
 
 use super::note;
 use crate::Platform;
-use crate::app::{apps, autoscale, uploads};
+use crate::app::{apps, autoscale, ports, uploads};
 use crate::auth::Principal;
 use crate::error::{Error, Result};
 
@@ -116,6 +116,7 @@ pub async fn deploy(
         tx.commit().await?;
         return Ok(Accepted { row, deployment: None, notices: Vec::new() });
     }
+    ports::claim(platform, &mut tx, &row, &manifest.ports).await?;
     // In this transaction: whoever was told that it is accepted needs the source to be there still.
     if let Source::Upload { tree, .. } = &source
         && !tx.touch_tree(&principal.team, tree).await?
