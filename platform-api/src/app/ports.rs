@@ -167,7 +167,7 @@ mod tests {
 
     fn row(published: u16, port: u16, observed: Option<PortState>) -> PortRow {
         let held = HeldPort { published, process: ProcessName::web(), port };
-        PortRow { placement: panda_domain::ids::IdSource::random().next(), held, observed }
+        PortRow { placement: panda_domain::ids::IdSource::counted().next(), held, observed }
     }
 
     #[test]
