@@ -168,10 +168,34 @@ impl Driver {
             (spec.id.clone(), addresses.collect())
         });
         let upstreams = upstreams.collect();
-        link.push(snapshot, instances).await?;
-        let listening = if table.ports.is_empty() { Vec::new() } else { link.ports().await? };
-        let ports = table.ports.iter().map(|spec| (spec.published, state(spec.published, &listening)));
-        Ok(ObservedRoutes { upstreams, ports: ports.collect() })
+        let ports = self.push(link, table, snapshot, instances).await?;
+        Ok(ObservedRoutes { upstreams, ports })
+    }
+
+    /// Makes the edge serve the snapshot; tells what became of the ports. An edge that doesn't take them, because it is of the
+    /// version before, gets the rest: what it refuses it refuses whole.
+    async fn push(
+        &self,
+        link: &EdgeLink,
+        table: &RouteTable,
+        snapshot: Snapshot,
+        instances: u64,
+    ) -> RuntimeResult<Vec<(u16, PortState)>> {
+        let ports = table.ports.iter().map(|spec| spec.published);
+        match link.push(snapshot, instances).await {
+            Ok(()) => {
+                let listening = if table.ports.is_empty() { Vec::new() } else { link.ports().await? };
+                Ok(ports.map(|port| (port, state(port, &listening))).collect())
+            }
+            Err(RuntimeError::Rejected { reason, .. }) if !table.ports.is_empty() => {
+                let mut rest = snapshot::of(table, &self.instances);
+                rest.routes.retain(|route| route.tcp_port.is_none());
+                link.push(rest, instances).await?;
+                let reason = format!("the edge doesn't take it ({reason}); is it older than the server?");
+                Ok(ports.map(|port| (port, PortState::Failed { reason: reason.clone() })).collect())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Tells whether the same table would change nothing.

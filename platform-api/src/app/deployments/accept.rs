@@ -113,6 +113,8 @@ pub async fn deploy(
     if !wish.no_cache
         && super::repeat::is_unchanged(&mut tx, &row, &source, &frozen, &manifest, env_version).await?
     {
+        // What a deploy that failed since was given.
+        tx.settle_ports(&row.placement.id, &manifest.ports).await?;
         tx.commit().await?;
         return Ok(Accepted { row, deployment: None, notices: Vec::new() });
     }

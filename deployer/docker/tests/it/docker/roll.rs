@@ -53,6 +53,13 @@ async fn replaced(harness: &mut Harness, place: &Place) -> Result<()> {
     ensure!(routed.upstreams[0].1.len() == 3, "{routed:?}");
     ensure!(routed.ports == [(port, PortState::Open { host: None })], "{routed:?}");
     ensure!(harness.runtime.routes_stand().await?, "nothing happened since");
+    let refused = harness.runtime.ensure_routes(&table(harness, place, &old.key, 0)).await?;
+    ensure!(
+        refused.upstreams[0].1.len() == 3,
+        "a port that the edge refuses takes nothing else along: {refused:?}"
+    );
+    ensure!(matches!(refused.ports[0], (0, PortState::Failed { .. })), "{refused:?}");
+    harness.runtime.ensure_routes(&table(harness, place, &old.key, port)).await?;
 
     let failures = Arc::new(AtomicU32::new(0));
     let sent = Arc::new(AtomicU32::new(0));
