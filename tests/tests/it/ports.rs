@@ -27,6 +27,10 @@ async fn a_port_is_reached_by_plain_tcp_and_no_connection_fails_through_a_deploy
     let port = open(panda, &app).await?;
     ensure!((port.process.as_str(), port.port, port.protocol.as_str()) == ("web", 9000, "tcp"), "{port:?}");
     let address = address(&port)?;
+    if panda.cluster.is_some() {
+        // Its nodes hear of a new port a moment after the cluster does.
+        until("the nodes have followed", async || Ok(knock(address).await.is_ok())).await?;
+    }
     ensure!(knock(address).await? == "v1");
 
     let mut kept = BufReader::new(TcpStream::connect(address).await?);
