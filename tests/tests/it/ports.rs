@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 
 /// How long a port may take to be told, and a cluster to follow.
 const PATIENCE: Duration = Duration::from_secs(90);
-const MANIFEST: &str = "[env]\nTCP_PORT = \"9000\"\n[[ports]]\nport = 9000\nprotocol = \"tcp\"\n";
+const MANIFEST: &str = "[[ports]]\nport = 9000\nprotocol = \"tcp\"\n";
 
 on_both_runtimes!(a_port_is_reached_by_plain_tcp_and_no_connection_fails_through_a_deploy);
 
@@ -21,7 +21,7 @@ async fn a_port_is_reached_by_plain_tcp_and_no_connection_fails_through_a_deploy
     panda: &Installation,
 ) -> anyhow::Result<()> {
     let app = App::create_apart(panda, "raw").await?;
-    let mut first = with_manifest(panda, "v1", MANIFEST);
+    let mut first = with_manifest(panda, "tcp-v1", MANIFEST);
     first.overrides.replicas = Some(2);
     app.deploy_live(&first).await?;
     let port = open(panda, &app).await?;
@@ -36,7 +36,7 @@ async fn a_port_is_reached_by_plain_tcp_and_no_connection_fails_through_a_deploy
     let mut kept = BufReader::new(TcpStream::connect(address).await?);
     ensure!(line(&mut kept).await? == "v1");
     let prober = Prober::start(address);
-    app.deploy_live(&with_manifest(panda, "v2", MANIFEST)).await?;
+    app.deploy_live(&with_manifest(panda, "tcp-v2", MANIFEST)).await?;
     kept.write_all(b"still there\n").await?;
     ensure!(line(&mut kept).await? == "still there", "an old instance keeps its connections while it drains");
     until("the new version answers", async || Ok(knock(address).await? == "v2")).await?;
@@ -49,7 +49,7 @@ async fn a_port_is_reached_by_plain_tcp_and_no_connection_fails_through_a_deploy
     ensure!(said.len() == 1 && said[0].published == port.published, "{said:?}");
     clash(panda, port.published.context("it is open")?).await?;
 
-    app.deploy_live(&with_manifest(panda, "v2", "")).await?;
+    app.deploy_live(&with_manifest(panda, "tcp-v2", "")).await?;
     let left: Page<Port> = panda.api().get(&app.path("/ports")).await?;
     ensure!(left.items.is_empty(), "{left:?}");
     until("nobody answers any more", async || Ok(TcpStream::connect(address).await.is_err())).await
