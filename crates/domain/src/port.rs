@@ -44,12 +44,10 @@ pub fn fulfilled(wishes: &[TcpPort], held: &[HeldPort]) -> Vec<Option<u16>> {
     let named: Vec<u16> = wishes.iter().filter_map(|wish| wish.published).collect();
     let mut used = Vec::new();
     let of = |wish: &TcpPort| {
-        let found = held.iter().find(|held| match wish.published {
-            Some(published) => held.published == published,
-            None => {
-                let same = held.process == wish.process && held.port == wish.port;
-                same && !named.contains(&held.published) && !used.contains(&held.published)
-            }
+        let found = held.iter().find(|held| {
+            let given = held.process == wish.process && held.port == wish.port;
+            let free = !named.contains(&held.published) && !used.contains(&held.published);
+            wish.published.map_or(given && free, |published| held.published == published)
         });
         let published = found.map(|held| held.published);
         used.extend(published);

@@ -85,12 +85,11 @@ async fn connect(worker: &Worker, port: u16) -> Option<(Arc<LiveRoute>, Box<Conn
         let instance = match route.choose(worker.shared.now_ms(), tried.take()) {
             Choice::Instance(instance) => instance,
             Choice::Wait(again_in) => {
-                match &mut hold {
-                    Some(hold) => hold.wait(again_in).await.ok()?,
-                    None => {
-                        let begun = Hold::begin(&worker.shared, &route.stats, worker.index, &route.options);
-                        hold = Some(begun.ok()?);
-                    }
+                if let Some(hold) = &mut hold {
+                    hold.wait(again_in).await.ok()?;
+                } else {
+                    let begun = Hold::begin(&worker.shared, &route.stats, worker.index, &route.options);
+                    hold = Some(begun.ok()?);
                 }
                 continue;
             }

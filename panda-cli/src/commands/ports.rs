@@ -32,7 +32,7 @@ pub(crate) async fn say_open(session: &Session, target: &Target) {
     for port in ports {
         match &port.address {
             Some(address) => {
-                session.out.say(&format!("port {} of `{}` is at {address}", port.port, port.process))
+                session.out.say(&format!("port {} of `{}` is at {address}", port.port, port.process));
             }
             None => session.out.say(&format!("port {} of `{}`: {}", port.port, port.process, state(&port))),
         }

@@ -158,11 +158,13 @@ pub async fn bring(
 
 #[cfg(test)]
 mod tests {
+    use panda_domain::manifest::{DetectedProcesses, Overrides, parse};
+
     use super::*;
 
     fn config(ports: &str) -> ReleaseConfig {
-        let manifest = panda_domain::manifest::parse(ports).unwrap();
-        manifest.to_release_config(&Default::default(), &Default::default())
+        let manifest = parse(ports).unwrap();
+        manifest.to_release_config(&DetectedProcesses::default(), &Overrides::default())
     }
 
     fn row(published: u16, port: u16, observed: Option<PortState>) -> PortRow {

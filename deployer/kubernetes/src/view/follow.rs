@@ -52,7 +52,7 @@ pub(super) fn start(
         }
     });
     spawn.kind(view.services.clone(), move |change| {
-        services.route_moved(change, |s| (s.spec.clone(), s.status.clone()))
+        services.route_moved(change, |s| (s.spec.clone(), s.status.clone()));
     });
     spawn.kind(view.ingresses.clone(), move |change| ingresses.route_moved(change, |i| i.spec.clone()));
     spawn.kind(view.slices.clone(), move |change| slices.route_moved(change, |s| s.endpoints.clone()));
