@@ -13,6 +13,7 @@ use panda_domain::autoscale::Autoscale;
 use panda_domain::env::Env;
 use panda_domain::formation::{Formation, Size};
 use panda_domain::names::{AppName, EnvKey, EnvironmentName, ProcessName};
+use panda_domain::port::{HeldPort, fulfilled};
 use panda_domain::release::{FileContent, HealthCheck, HttpConfig, Shutdown};
 use panda_domain::secret::Secret;
 
@@ -56,6 +57,17 @@ pub struct ExportedProcess {
     pub variables: BTreeMap<String, Filling>,
 }
 
+/// A port of a process that the world reaches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExportedPort {
+    /// Which process.
+    pub process: ProcessName,
+    /// The port that it listens on.
+    pub port: u16,
+    /// The port that the world connects to.
+    pub published: u16,
+}
+
 /// An app in an environment, as it serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExportedApp {
@@ -81,6 +93,8 @@ pub struct ExportedApp {
     pub files: BTreeMap<String, Filling>,
     /// Hosts and the beginnings of paths that lead to it.
     pub hosts: Vec<(String, String)>,
+    /// Ports that lead to it from outside, whatever is spoken there.
+    pub ports: Vec<ExportedPort>,
     /// How requests are treated.
     pub http: HttpConfig,
     /// What runs once before a release takes over; argv.
@@ -126,6 +140,8 @@ pub struct Surroundings<'a> {
     pub domains: Vec<(String, String)>,
     /// Whether its main process was last seen to run as root.
     pub runs_as_root: Option<bool>,
+    /// The published ports that it has.
+    pub ports: Vec<HeldPort>,
 }
 
 impl ExportedApp {
@@ -153,6 +169,10 @@ impl ExportedApp {
         }
         let files =
             config.files.iter().map(|(path, content)| Ok((path.clone(), file(running, path, content)?)));
+        let published = config.ports.iter().zip(fulfilled(&config.ports, &surroundings.ports));
+        let ports = published.filter_map(|(wish, published)| {
+            Some(ExportedPort { process: wish.process.clone(), port: wish.port, published: published? })
+        });
         let given = || vec![(placement.host.clone(), "/".to_owned())];
         Ok(Self {
             name: placement.app_name.clone(),
@@ -166,6 +186,7 @@ impl ExportedApp {
             variables: shared,
             files: files.collect::<Result<_, _>>()?,
             hosts: if surroundings.domains.is_empty() { given() } else { surroundings.domains },
+            ports: ports.collect(),
             http: config.http.clone(),
             release_command: config.release_command.clone(),
         })
@@ -175,6 +196,11 @@ impl ExportedApp {
     pub fn web(&self) -> Option<(&ExportedProcess, u16)> {
         let web = self.processes.iter().find(|process| process.name.is_web())?;
         Some((web, web.port?))
+    }
+
+    /// Returns the ports at which the world reaches a process.
+    pub fn ports_of(&self, process: &ProcessName) -> impl Iterator<Item = &ExportedPort> {
+        self.ports.iter().filter(move |port| port.process == *process)
     }
 
     /// Returns the names of the secrets that somebody has to fill in.

@@ -1,10 +1,11 @@
 //! Which requests go where: the whole table from the state, pushed in one step.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
 use panda_domain::ids::{Id, RouteId};
+use panda_domain::port::{PortState, fulfilled};
 use panda_domain::route::CertificateState;
 use panda_store::{CertificateRow, RoutedRow, Store};
 use sha2::{Digest, Sha256};
@@ -13,7 +14,7 @@ use tokio::sync::Mutex;
 use crate::desired::environment_of;
 use crate::error::DeployError;
 use crate::runtime::{
-    CertificateSpec, ChallengeSpec, RouteSpec, RouteTable, RouteTarget, Runtime, WorkloadKey,
+    CertificateSpec, ChallengeSpec, PortSpec, RouteSpec, RouteTable, RouteTarget, Runtime, WorkloadKey,
 };
 use crate::settings::DeploySettings;
 
@@ -82,14 +83,32 @@ impl RoutePublisher {
             (tx.routed_rows().await?, tx.all_certificates().await?)
         };
         let table = route_table(&rows, &certificates, &self.settings);
-        self.runtime.ensure_routes(&table).await?;
+        let observed = self.runtime.ensure_routes(&table).await?;
+        self.note_ports(&rows, &observed.ports).await?;
         let routed = table.routes.iter().flat_map(|route| match &route.target {
             RouteTarget::Workloads(keys) => keys.as_slice(),
             RouteTarget::Platform(_) => &[],
         });
+        let routed = routed.chain(table.ports.iter().map(|port| &port.target));
         let routed = Arc::new(Routed::of(routed));
         *pushed = Some(Pushed { mark, at_ms: now_ms, routed: routed.clone() });
         Ok(routed)
+    }
+
+    /// Keeps what the runtime told of the ports, where it is news.
+    async fn note_ports(&self, rows: &[RoutedRow], told: &[(u16, PortState)]) -> Result<(), DeployError> {
+        let known = rows.iter().flat_map(|row| &row.ports);
+        let known: HashMap<u16, _> = known.map(|row| (row.held.published, row.observed.as_ref())).collect();
+        let news = told.iter().filter(|(port, state)| known.get(port) != Some(&Some(state)));
+        let news: Vec<_> = news.collect();
+        if news.is_empty() {
+            return Ok(());
+        }
+        let mut tx = self.store.begin().await?;
+        for (port, state) in news {
+            tx.note_port(*port, state).await?;
+        }
+        Ok(tx.commit().await?)
     }
 }
 
@@ -120,6 +139,7 @@ pub fn route_table(
     let challenges = certificates.iter().filter_map(|row| row.challenge.clone());
     RouteTable {
         routes,
+        ports: rows.iter().flat_map(ports_of).collect(),
         certificates: certificates_served.collect(),
         challenges: challenges
             .map(|(token, key_authorization)| ChallengeSpec { token, key_authorization })
@@ -164,6 +184,30 @@ fn routes_of(row: &RoutedRow) -> Vec<RouteSpec> {
             http: http.clone(),
         })
         .collect()
+}
+
+/// The ports that the serving release wants and the app has.
+fn ports_of(row: &RoutedRow) -> Vec<PortSpec> {
+    let Some(serving) = &row.serving else { return Vec::new() };
+    let wishes = &serving.config.ports;
+    let held: Vec<_> = row.ports.iter().map(|row| row.held.clone()).collect();
+    let with_ports = wishes.iter().zip(fulfilled(wishes, &held));
+    let wanted = with_ports.filter(|(wish, _)| serving.config.processes.contains_key(&wish.process));
+    let specs = wanted.filter_map(|(wish, published)| {
+        Some(PortSpec {
+            published: published?,
+            target: WorkloadKey {
+                environment: environment_of(&row.placement),
+                placement: row.placement.id.clone(),
+                process: wish.process.clone(),
+                release: serving.release.clone(),
+                revision: serving.revision,
+            },
+            port: wish.port,
+            app: row.placement.app_name.to_string(),
+        })
+    });
+    specs.collect()
 }
 
 /// A route is its host and path, so its id follows from them and stays over restarts.

@@ -18,8 +18,8 @@ pub use inspect::{
     LogStream, LogTarget, ObservedAutoscaler, Usage,
 };
 pub use routes::{
-    CertificateSpec, ChallengeSpec, ObservedRoutes, OrderedCertificate, RouteSpec, RouteTable, RouteTarget,
-    Routes,
+    CertificateSpec, ChallengeSpec, ObservedRoutes, OrderedCertificate, PortSpec, RouteSpec, RouteTable,
+    RouteTarget, Routes,
 };
 pub use tasks::{TaskKey, TaskSpec, TaskStatus, Tasks};
 pub use turns::{Turn, Turns};

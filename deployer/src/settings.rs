@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use panda_domain::deployment::PhaseDeadlines;
+use panda_domain::port::PortRange;
 use panda_registry_token::RegistryKey;
 
 /// How apps are run and reached.
@@ -20,6 +21,8 @@ pub struct DeploySettings {
     pub platform_address: SocketAddr,
     /// The port that people see in URLs, when it isn't 443.
     pub https_port: u16,
+    /// The ports that apps may publish.
+    pub tcp_ports: PortRange,
 }
 
 impl DeploySettings {

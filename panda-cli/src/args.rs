@@ -126,6 +126,9 @@ pub(crate) enum Verb {
         #[command(subcommand)]
         command: Option<CertsCommand>,
     },
+    /// List the TCP ports at which the world reaches an app
+    #[command(after_help = "Examples:\n  panda ports\n  panda ports -a shop --json")]
+    Ports,
     /// Open the app in a browser
     Open(OpenArgs),
     /// Show what happened, and who did it

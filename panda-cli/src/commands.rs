@@ -27,6 +27,7 @@ mod local;
 mod logs;
 mod moving;
 mod open;
+pub(crate) mod ports;
 mod releases;
 mod scale;
 mod status;
@@ -68,6 +69,7 @@ async fn with_session(session: &Session, verb: Verb) -> Result<()> {
         Verb::Exec(args) => exec::exec(session, args).await,
         Verb::Run(args) => exec::run(session, args).await,
         Verb::Domains { command } => domains::run(session, command).await,
+        Verb::Ports => ports::run(session).await,
         Verb::Certs { command } => certs::run(session, command).await,
         Verb::Open(args) => open::run(session, &args).await,
         Verb::Events(args) => events::run(session, &args).await,

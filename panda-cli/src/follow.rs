@@ -9,6 +9,7 @@ use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::api::Ask;
+use crate::commands::ports;
 use crate::error::{CliError, EXIT_INTERRUPTED, Result};
 use crate::progress::{Progress, spoken};
 use crate::session::{Session, Target};
@@ -150,7 +151,13 @@ pub(crate) async fn follow(
     let ended = interrupt.or(watch(session, target, &deployment.id, &mut progress)).await;
     progress.finish();
     match ended {
-        Some(ended) => tell(session, &ended?, started.elapsed()),
+        Some(ended) => {
+            tell(session, &ended?, started.elapsed())?;
+            if !session.out.json {
+                ports::say_open(session, target).await;
+            }
+            Ok(())
+        }
         None => Err(left_running(session, deployment)),
     }
 }

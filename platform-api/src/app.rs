@@ -14,6 +14,7 @@ pub mod export;
 pub mod logs;
 pub mod members;
 pub mod moves;
+pub mod ports;
 pub mod processes;
 pub mod projects;
 pub mod releases;

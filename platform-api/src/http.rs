@@ -26,6 +26,7 @@ pub mod moves;
 mod openapi;
 pub mod origin;
 mod paging;
+mod ports;
 pub mod problem;
 pub mod projects;
 mod registry_token;
@@ -78,6 +79,7 @@ fn quick_routes() -> OpenApiRouter<Shared> {
         .merge(moves::routes())
         .merge(domains::routes())
         .merge(certificates::routes())
+        .merge(ports::routes())
         .merge(events::routes())
         .merge(deployments::routes())
         .merge(releases::routes())

@@ -9,6 +9,7 @@ use std::time::Duration;
 use panda_builder::images::ImageParts;
 use panda_deployer::export::Exporters;
 use panda_deployer::runtime::Runtime;
+use panda_domain::port::PortRange;
 use panda_registry_token::RegistryKey;
 use panda_store::{BlobDir, Store};
 use tokio_util::sync::CancellationToken;
@@ -42,6 +43,8 @@ pub struct PlatformSettings {
     pub own_registry: String,
     /// Registries on private addresses that images may come from all the same.
     pub allowed_image_hosts: Vec<String>,
+    /// The TCP ports that apps may publish.
+    pub tcp_ports: PortRange,
     /// How long a request may take that is no upload and no stream.
     pub request_deadline: Duration,
     /// The server's version.

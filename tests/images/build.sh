@@ -32,6 +32,9 @@ fi
 publish web panda-test/web:v1 VERSION=v1
 publish web panda-test/web:v2 VERSION=v2
 publish web panda-test/web:root VERSION=root USER=0
+# They speak raw TCP too.
+publish web panda-test/web:tcp-v1 VERSION=v1 TCP_PORT=9000
+publish web panda-test/web:tcp-v2 VERSION=v2 TCP_PORT=9000
 # One image for each way in which a new version can fail.
 for mode in exits never-ready dies-later eats-memory localhost other-port ignores-term; do
   publish web "panda-test/web:$mode" VERSION="$mode" MODE="$mode"

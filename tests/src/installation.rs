@@ -119,6 +119,7 @@ impl Installation {
         if let Some(cluster) = &options.cluster {
             (https, http) = (cluster.https, cluster.http);
             settings.extend(cluster_settings(ground, cluster, &name));
+            settings.push(("PANDA_LISTEN__TCP_PORTS".into(), range.tcp_ports(true)));
             realm = Some(cluster.lead_nodes_to(api)?);
         }
         if options.database == Database::Postgres {
@@ -431,6 +432,7 @@ fn settings(
         set("LISTEN__API", api.to_string()),
         set("RUNTIME__DOCKER_SOCKET", docker.display().to_string()),
         set("RUNTIME__SUBNETS", range.subnet()),
+        set("LISTEN__TCP_PORTS", range.tcp_ports(false)),
         set("EDGE__CONTROL", folder.join("data/edge/control.sock").display().to_string()),
         set("EDGE__HTTPS_PORT", https.port().to_string()),
         set("EDGE__HTTP_PORT", http.port().to_string()),

@@ -11,6 +11,8 @@ use panda_test_support::process::Program;
 const LOCKS: &str = "/tmp/panda-test-ranges";
 /// Second octets; those of private engines lie above.
 const OCTETS: std::ops::Range<u8> = 20..100;
+/// How many ports apps may publish.
+const PORTS: u32 = 20;
 
 /// `10.N.0.0/16`, taken until it is dropped.
 #[derive(Debug)]
@@ -36,6 +38,12 @@ impl Range {
     /// Returns it as `10.N.0.0/16`.
     pub(crate) fn subnet(&self) -> String {
         format!("10.{}.0.0/16", self.octet)
+    }
+
+    /// Returns published ports of its own, as a setting: below those that the machine gives out by itself, or among a cluster's.
+    pub(crate) fn tcp_ports(&self, of_nodes: bool) -> String {
+        let first = if of_nodes { 30_000 } else { 20_000 } + u32::from(self.octet) * PORTS;
+        format!("{first}-{}", first + PORTS - 1)
     }
 
     /// Returns what its addresses begin with.

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use crate::deployment::Deployment;
 use crate::domain::Domain;
 use crate::instance::Instance;
+use crate::port::Port;
 
 /// Makes an app in a project, placed in `production`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -169,6 +170,9 @@ pub struct Status {
     pub deployment: Option<Deployment>,
     /// Its domains.
     pub domains: Vec<Domain>,
+    /// Its published TCP ports.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<Port>,
     /// Things that people should know: runs as root, env staged but not deployed.
     pub notices: Vec<String>,
 }

@@ -20,6 +20,7 @@ pub mod instance;
 pub mod job;
 pub mod manifest;
 pub mod names;
+pub mod port;
 pub mod release;
 pub mod request;
 pub mod route;

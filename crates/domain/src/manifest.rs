@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::names::{AppName, EnvKey, EnvironmentName, ProcessName};
+use crate::port::TcpPort;
 use crate::release::FileContent;
 
 mod apply;
@@ -18,6 +19,7 @@ mod deploy;
 mod error;
 mod guard;
 mod parts;
+mod ports;
 mod process;
 mod quantity;
 mod section;
@@ -65,6 +67,8 @@ pub struct Manifest {
     pub files: BTreeMap<String, FileContent>,
     /// Wanted domains.
     pub domains: Vec<DomainConfig>,
+    /// Ports that the world reaches over plain TCP.
+    pub ports: Vec<TcpPort>,
     /// Requests.
     pub http: HttpSettings,
     /// The whole manifest as it is for each environment that has overrides.
@@ -138,6 +142,7 @@ fn read(table: &Table, mistakes: &mut Mistakes<'_>, whole_file: bool) -> Manifes
     let env = root.section("env", m).map(|section| parts::env(&section, m));
     let files = root.section("files", m).map(|section| parts::files(&section, m));
     let domains = root.node("domains").map(|node| parts::domains(node, m));
+    let ports = root.node("ports").map(|node| ports::ports(node, m));
     let http = root.section("http", m).map(|section| deploy::read_http(section, m));
     if whole_file {
         root.node("environments");
@@ -151,6 +156,7 @@ fn read(table: &Table, mistakes: &mut Mistakes<'_>, whole_file: bool) -> Manifes
         env: env.unwrap_or_default(),
         files: files.unwrap_or_default(),
         domains: domains.unwrap_or_default(),
+        ports: ports.unwrap_or_default(),
         http: http.unwrap_or_default(),
         environments: BTreeMap::new(),
     }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::image::Digest;
 use crate::names::ProcessName;
+use crate::port::TcpPort;
 
 /// The frozen settings of a release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +19,9 @@ pub struct ReleaseConfig {
     /// Files mounted into every instance: path → content.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<String, FileContent>,
+    /// Ports that the world reaches over plain TCP.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<TcpPort>,
     /// Behaviour of the routes.
     #[serde(default)]
     pub http: HttpConfig,

@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::task::TaskTracker;
 
+use crate::handover::Predecessor;
 use crate::metrics;
 use crate::persist::{Disk, PersistError};
 use crate::protocol::{Applied, Ejected, ListenAddresses, Patch, Problem, Snapshot, Status, Usage};
@@ -139,6 +140,7 @@ impl Control {
     /// what a crash would lose was never acknowledged.
     fn publish(&self, state: &State) {
         self.shared.table.store(Arc::new(state.registry.table()));
+        self.shared.follow_ports(&mut Predecessor::None);
         self.shared.wake_held();
     }
 
@@ -151,6 +153,7 @@ impl Control {
             generation: state.registry.generation(),
             persisted_generation: state.persisted,
             listening: self.listening.clone(),
+            tcp_ports: self.shared.ports.status(),
             routes: state.registry.route_count() as u64,
             certificates: state.registry.certificate_count() as u64,
             connections: self.shared.connections.load(Relaxed),

@@ -17,7 +17,8 @@ use rustix::net::{
     SendFlags,
 };
 use tokio::net::UnixListener;
-use tokio_util::sync::CancellationToken;
+
+use crate::shared::Shared;
 
 /// What the kernel lets through in one message.
 const SOCKETS_LIMIT: usize = 253;
@@ -62,40 +63,52 @@ impl Predecessor {
 fn receive(stream: &UnixStream) -> io::Result<Vec<TcpListener>> {
     stream.set_read_timeout(Some(DEADLINE))?;
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_LIMIT))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut byte = [0];
-    rustix::net::recvmsg(stream, &mut [IoSliceMut::new(&mut byte)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
     let mut sockets = Vec::new();
-    for message in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(files) = message {
-            sockets.extend(files.map(|file: OwnedFd| TcpListener::from(file)));
+    loop {
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut byte = [0];
+        let mut bytes = [IoSliceMut::new(&mut byte)];
+        let received = rustix::net::recvmsg(stream, &mut bytes, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(files) = message {
+                sockets.extend(files.map(|file: OwnedFd| TcpListener::from(file)));
+            }
+        }
+        if received.bytes == 0 {
+            return Ok(sockets);
         }
     }
-    Ok(sockets)
 }
 
 fn send(stream: &UnixStream, sockets: &[TcpListener]) -> io::Result<()> {
     stream.set_write_timeout(Some(DEADLINE))?;
-    let files: Vec<BorrowedFd<'_>> = sockets.iter().take(SOCKETS_LIMIT).map(AsFd::as_fd).collect();
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_LIMIT))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    control.push(SendAncillaryMessage::ScmRights(&files));
-    rustix::net::sendmsg(stream, &[IoSlice::new(&[1])], &mut control, SendFlags::NOSIGNAL)?;
+    // A successor of the version before reads the first message alone; the sockets for requests are in it.
+    for some in sockets.chunks(SOCKETS_LIMIT) {
+        let files: Vec<BorrowedFd<'_>> = some.iter().map(AsFd::as_fd).collect();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_LIMIT))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        control.push(SendAncillaryMessage::ScmRights(&files));
+        rustix::net::sendmsg(stream, &[IoSlice::new(&[1])], &mut control, SendFlags::NOSIGNAL)?;
+    }
     Ok(())
 }
 
-/// Hands the sockets to whoever asks, until the process stops.
-pub(crate) async fn serve(listener: UnixListener, sockets: Arc<[TcpListener]>, stop: CancellationToken) {
+/// Hands the sockets to whoever asks, those of TCP ports last, until the process stops.
+pub(crate) async fn serve(listener: UnixListener, sockets: Arc<[TcpListener]>, shared: Arc<Shared>) {
+    let stop = &shared.stop;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stop.cancelled() => return,
         };
         let Ok(stream) = accepted.and_then(|(stream, _)| stream.into_std()) else { continue };
-        let sockets = Arc::clone(&sockets);
+        let (sockets, shared) = (Arc::clone(&sockets), Arc::clone(&shared));
         let sent = tokio::task::spawn_blocking(move || {
             stream.set_nonblocking(false)?;
-            send(&stream, &sockets)
+            let all: io::Result<Vec<_>> = sockets.iter().map(TcpListener::try_clone).collect();
+            let mut all = all?;
+            all.extend(shared.ports.sockets());
+            send(&stream, &all)
         });
         match sent.await {
             Ok(Ok(())) => tracing::info!("handed the listening sockets to another process"),

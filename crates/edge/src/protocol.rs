@@ -17,7 +17,7 @@ mod observed;
 mod outline;
 
 pub use observed::{
-    AppUsage, Applied, Ejected, LATENCY_BUCKETS_MICROS, ListenAddresses, Problem, Status, Usage,
+    AppUsage, Applied, Ejected, LATENCY_BUCKETS_MICROS, ListenAddresses, Problem, Status, TcpPort, Usage,
 };
 pub use outline::Outline;
 
@@ -52,8 +52,11 @@ pub struct Route {
     /// Process of the app that serves, `web` for most.
     #[serde(default)]
     pub process: String,
-    /// Host names in lower case without a port; `*.example.com` covers one more label, `*` any host.
+    /// Host names in lower case without a port; `*.example.com` covers one more label, `*` any host. None for a TCP port.
     pub hosts: Vec<String>,
+    /// The port whose connections are carried to the instances as they are, whatever they speak; `None` for requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp_port: Option<u16>,
     /// Path below which the route answers; `/api` covers `/api` and `/api/x`, not `/apix`.
     #[serde(default = "root_path")]
     pub path_prefix: String,
@@ -395,6 +398,7 @@ mod tests {
             app: id.to_owned(),
             process: "web".to_owned(),
             hosts: vec![format!("{id}.localhost")],
+            tcp_port: None,
             path_prefix: root_path(),
             kind: RouteKind::App,
             upstreams: vec![Upstream {

@@ -124,6 +124,7 @@ impl Registry {
     /// Applies a patch that was checked before it was written down.
     pub(crate) fn apply_trusted(&mut self, patch: &Patch) {
         let mut touched = BTreeSet::new();
+        let ports_touched = self.touches_ports(patch);
         for id in &patch.removed_routes {
             self.remove_route(id, &mut touched);
         }
@@ -139,12 +140,27 @@ impl Registry {
             let site = self.site(host);
             self.table.sites.set(host, site.map(Arc::new));
         }
+        if ports_touched {
+            self.table.ports = Arc::new(self.ports());
+        }
         self.apply_certificates(patch);
         if let Some(challenges) = &patch.challenges {
             self.table.challenges = Arc::<[Challenge]>::from(challenges.as_slice());
         }
         self.table.generation = patch.to;
         self.forget_unused_apps();
+    }
+
+    fn touches_ports(&self, patch: &Patch) -> bool {
+        let former = |id: &String| self.routes.get(id).is_some_and(|entry| entry.source.tcp_port.is_some());
+        patch.removed_routes.iter().any(former)
+            || patch.routes.iter().any(|route| route.tcp_port.is_some() || former(&route.id))
+    }
+
+    /// Of two routes that name one port the first id serves, as with hosts.
+    fn ports(&self) -> BTreeMap<u16, Arc<LiveRoute>> {
+        let entries = self.routes.values().rev();
+        entries.filter_map(|entry| Some((entry.source.tcp_port?, Arc::clone(&entry.live)))).collect()
     }
 
     fn remove_route(&mut self, id: &str, touched: &mut BTreeSet<String>) {

@@ -18,6 +18,7 @@ use crate::control::{self, Control, SocketFile};
 use crate::handover::{self, Predecessor};
 use crate::persist::{Disk, PersistError};
 use crate::port_holder;
+use crate::ports::{self, Ports};
 use crate::protocol::ListenAddresses;
 use crate::shared::{Limits, Network, Shared};
 use crate::table::Table;
@@ -120,7 +121,6 @@ impl Edge {
         let mut predecessor = handover::inherit(&handover_path);
         let http = bind_all(&config.http, false, "--http", &mut listeners, &mut predecessor)?;
         let https = bind_all(&config.https, true, "--https", &mut listeners, &mut predecessor)?;
-        drop(predecessor);
         let metrics = config.metrics.map(|address| bind(address, "--metrics", false)).transpose()?;
         let listening = ListenAddresses {
             metrics: metrics.as_ref().and_then(|socket| socket.local_addr().ok()),
@@ -128,9 +128,13 @@ impl Edge {
             http,
         };
         let (log, log_thread) = AccessLog::start(&config.access_log).map_err(StartError::AccessLog)?.unzip();
-        let shared = Arc::new(shared(&config, log, listening.https.first().map(SocketAddr::port)));
+        let (ports, port_ends) = Ports::new(&listening.http, workers);
+        let https_port = listening.https.first().map(SocketAddr::port);
+        let shared = Arc::new(shared(&config, log, https_port, ports));
         let tls = tls::server_config(&shared.table)?;
         let control = Arc::new(Control::new(Arc::clone(&shared), workers, disk, loaded, listening.clone()));
+        shared.follow_ports(&mut predecessor);
+        drop(predecessor);
         let socket = control::bind(&config.control)
             .map_err(|source| StartError::Control { path: config.control.clone(), source })?;
         let handover = control::bind(&handover_path)
@@ -142,17 +146,18 @@ impl Edge {
             .collect::<io::Result<_>>()
             .map_err(StartError::Worker)?;
         let mut threads = Vec::new();
-        for (index, listeners) in listeners.into_iter().enumerate() {
+        for (index, (listeners, ports)) in listeners.into_iter().zip(port_ends).enumerate() {
             let (shared, tls) = (Arc::clone(&shared), Arc::clone(&tls));
             let thread = std::thread::Builder::new()
                 .name(format!("edge-{index}"))
-                .spawn(move || worker::run(index, shared, listeners, tls))
+                .spawn(move || worker::run(index, shared, listeners, ports, tls))
                 .map_err(StartError::Worker)?;
             threads.push(thread);
         }
         let mut tasks = vec![
             tokio::spawn(control::serve(Arc::clone(&control), socket)),
-            tokio::spawn(handover::serve(handover, to_hand_over, shared.stop.clone())),
+            tokio::spawn(handover::serve(handover, to_hand_over, Arc::clone(&shared))),
+            tokio::spawn(ports::try_again(Arc::clone(&shared))),
         ];
         if let Some(metrics) = metrics {
             tasks.push(tokio::spawn(control::serve_metrics(Arc::clone(&control), metrics)));
@@ -188,6 +193,7 @@ impl Edge {
         let Self { shared, workers, control, log, sockets_on_disk, .. } = self;
         shared.draining.store(true, Relaxed);
         shared.stop.cancel();
+        shared.ports.end();
         drop(sockets_on_disk);
         for task in control {
             let _ = task.await;
@@ -209,9 +215,10 @@ impl Edge {
     }
 }
 
-fn shared(config: &EdgeConfig, log: Option<AccessLog>, https_port: Option<u16>) -> Shared {
+fn shared(config: &EdgeConfig, log: Option<AccessLog>, https_port: Option<u16>, ports: Ports) -> Shared {
     Shared {
         table: Arc::new(ArcSwap::from_pointee(Table::default())),
+        ports,
         changed: watch::Sender::new(()),
         limits: config.limits.clone(),
         trusted: config.trusted_proxies.clone(),
@@ -258,7 +265,7 @@ fn bind_all(
     Ok(bound)
 }
 
-fn bind(address: SocketAddr, flag: &'static str, share: bool) -> Result<TcpListener, StartError> {
+pub(crate) fn bind(address: SocketAddr, flag: &'static str, share: bool) -> Result<TcpListener, StartError> {
     let bound = (|| {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         socket.set_reuseaddr(true)?;

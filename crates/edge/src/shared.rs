@@ -10,6 +10,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::access_log::AccessLog;
+use crate::handover::Predecessor;
+use crate::ports::Ports;
 use crate::table::Table;
 
 /// Limits of the process; those of a route come with the route.
@@ -94,6 +96,8 @@ impl Network {
 /// The process as its workers see it.
 pub(crate) struct Shared {
     pub(crate) table: Arc<ArcSwap<Table>>,
+    /// What is listened on for routes that name a TCP port.
+    pub(crate) ports: Ports,
     /// Moves when held requests should look again.
     pub(crate) changed: watch::Sender<()>,
     pub(crate) limits: Limits,
@@ -123,6 +127,12 @@ impl Shared {
     /// Makes every held request look again.
     pub(crate) fn wake_held(&self) {
         self.changed.send_replace(());
+    }
+
+    /// Listens on just the TCP ports that the table names.
+    pub(crate) fn follow_ports(&self, predecessor: &mut Predecessor) {
+        let wanted: Vec<u16> = self.table.load().ports.keys().copied().collect();
+        self.ports.follow(&wanted, predecessor);
     }
 
     pub(crate) fn trusts(&self, peer: IpAddr) -> bool {

@@ -3,7 +3,7 @@
 //! Its maps are cut into shards behind `Arc`s, so that the next table shares all but the shards that a
 //! change touches; a change costs the same with ten routes and with ten thousand.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -22,6 +22,8 @@ pub(crate) struct Table {
     pub(crate) sites: HostMap<Arc<Site>>,
     pub(crate) certificates: HostMap<Arc<LazyCertificate>>,
     pub(crate) challenges: Arc<[Challenge]>,
+    /// The routes of TCP ports.
+    pub(crate) ports: Arc<BTreeMap<u16, Arc<LiveRoute>>>,
 }
 
 /// What answers at a host.

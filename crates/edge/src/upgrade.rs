@@ -23,6 +23,12 @@ use crate::worker::Worker;
 
 const BUFFER_BYTES: usize = 16 << 10;
 
+/// Who counts the bytes that are carried.
+pub(crate) struct Traffic<'a> {
+    pub(crate) inwards: &'a dyn Fn(usize),
+    pub(crate) outwards: &'a dyn Fn(usize),
+}
+
 /// Answers with the switch, and lets a task of the worker carry the bytes.
 pub(crate) fn switch(
     worker: &Rc<Worker>,
@@ -37,7 +43,10 @@ pub(crate) fn switch(
     worker.tasks.spawn_local(async move {
         let carried = async {
             if let Ok(upgraded) = on_upgrade.await {
-                let _ = carry(TokioIo::new(upgraded), connection, idle, &account).await;
+                let inwards = |count| account.add_bytes_in(count as u64);
+                let outwards = |count| account.add_bytes_out(count);
+                let traffic = Traffic { inwards: &inwards, outwards: &outwards };
+                let _ = carry(TokioIo::new(upgraded), connection, idle, traffic).await;
             }
         };
         cut.run_until_cancelled(carried).await;
@@ -71,11 +80,12 @@ pub(crate) fn websocket_key(worker: &Worker) -> String {
     key
 }
 
-async fn carry(
+/// Carries bytes both ways until both sides ended, one broke, or nothing moved for as long as `idle`.
+pub(crate) async fn carry(
     client: impl AsyncRead + AsyncWrite,
     connection: Box<Connection>,
     idle: Duration,
-    account: &Account,
+    traffic: Traffic<'_>,
 ) -> io::Result<()> {
     let Connection { stream, read, .. } = *connection;
     let (mut from_client, mut to_client) = tokio::io::split(client);
@@ -85,11 +95,11 @@ async fn carry(
     let moved = Cell::new(Instant::now());
     let up = pump(&mut from_client, &mut to_instance, |count| {
         moved.set(Instant::now());
-        account.add_bytes_in(count as u64);
+        (traffic.inwards)(count);
     });
     let down = pump(&mut from_instance, &mut to_client, |count| {
         moved.set(Instant::now());
-        account.add_bytes_out(count);
+        (traffic.outwards)(count);
     });
     let mut both = pin!(async { tokio::try_join!(up, down).map(|_| ()) });
     let mut timer = pin!(tokio::time::sleep(idle));

@@ -20,13 +20,16 @@ use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::client_io::{ClientIo, Command, Watch};
+use crate::ports::Listening;
 use crate::proxy;
 use crate::shared::Shared;
+use crate::tcp;
 use crate::upstream::pool::Pool;
 
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -58,6 +61,7 @@ pub(crate) fn run(
     index: usize,
     shared: Arc<Shared>,
     listeners: Vec<Listener>,
+    ports: UnboundedReceiver<Listening>,
     tls: Arc<ServerConfig>,
 ) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
@@ -80,8 +84,8 @@ pub(crate) fn run(
             let socket = TcpListener::from_std(listener.socket)?;
             accepting.spawn_local(accept(Rc::clone(&worker), socket, listener.is_tls));
         }
+        worker.sweep_until_stopped(&accepting, ports).await;
         accepting.close();
-        worker.sweep_until_stopped().await;
         accepting.wait().await;
         worker.drain().await;
         Ok(())
@@ -228,13 +232,20 @@ impl Worker {
         .await;
     }
 
-    async fn sweep_until_stopped(&self) {
+    async fn sweep_until_stopped(
+        self: &Rc<Self>,
+        accepting: &TaskTracker,
+        mut ports: UnboundedReceiver<Listening>,
+    ) {
         let mut ticks = tokio::time::interval(SWEEP_EVERY);
         let mut changes = self.shared.changed.subscribe();
         loop {
             tokio::select! {
                 () = self.shared.stop.cancelled() => return,
                 _ = ticks.tick() => self.sweep(),
+                Some(listening) = ports.recv() => {
+                    accepting.spawn_local(tcp::accept(Rc::clone(self), listening));
+                }
                 // Connections to instances that left are closed at once, not at the next tick.
                 _ = changes.changed() => self.pool.sweep(Instant::now()),
             }

@@ -7,10 +7,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
+use panda_domain::port::PortRange;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use check::check;
-pub(crate) use kubernetes::Kubernetes;
+pub(crate) use kubernetes::{Kubernetes, TcpService};
 
 /// Where the file lies unless `--config` says otherwise.
 pub(crate) const DEFAULT_FILE: &str = "/etc/panda/server.toml";
@@ -62,6 +63,9 @@ pub(crate) struct Listen {
     pub api: SocketAddr,
     /// Where a cluster's ingress controllers have their addresses: their word on who sends a request is believed.
     pub proxies: Vec<IpNet>,
+    /// The TCP ports that apps may publish by `[[ports]]`, such as `20000-20099`; empty: none. On a Docker host the edge listens on
+    /// them, in a cluster they are ports of the nodes or of balancers.
+    pub tcp_ports: String,
     /// Unix socket for the operator: metrics, backup of a running server. Empty: below the data folder.
     pub operator_socket: PathBuf,
 }
@@ -238,6 +242,7 @@ impl Default for Listen {
         Self {
             api: SocketAddr::from(([127, 0, 0, 1], 7080)),
             proxies: Vec::new(),
+            tcp_ports: String::new(),
             operator_socket: PathBuf::new(),
         }
     }
@@ -397,6 +402,11 @@ impl Config {
         }
         let scheme = if self.registry.insecure { "http" } else { "https" };
         format!("{scheme}://{}", self.registry.pull_url)
+    }
+
+    /// Returns the ports that apps may publish; none while the setting is no range, which [`check`] refuses.
+    pub(crate) fn tcp_ports(&self) -> PortRange {
+        self.listen.tcp_ports.parse().unwrap_or_default()
     }
 
     /// Returns the settings as people may read them: a password in the database's URL is a hole.

@@ -223,6 +223,7 @@ fn deploy_settings(config: &Config, key: Option<RegistryKey>) -> DeploySettings 
         platform_host: config.platform_host(),
         platform_address: config.listen.api,
         https_port: config.edge.https_port,
+        tcp_ports: config.tcp_ports(),
     }
 }
 
@@ -276,6 +277,7 @@ fn platform_settings(config: &Config, local_ca: String) -> anyhow::Result<Platfo
         forwarders: Forwarders { edge_secret: None, proxies: config.listen.proxies.clone() },
         own_registry: config.registry.pull_url.clone(),
         allowed_image_hosts: config.registry.allow_hosts.clone(),
+        tcp_ports: config.tcp_ports(),
         request_deadline: Duration::from_secs(30),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     })

@@ -3,8 +3,17 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The tables that routes and certificates are read from, and those whose rows take theirs along when they go.
-const ROUTING: [&str; 8] =
-    ["apps", "certificates", "domains", "environments", "placements", "projects", "releases", "teams"];
+const ROUTING: [&str; 9] = [
+    "apps",
+    "certificates",
+    "domains",
+    "environments",
+    "placements",
+    "ports",
+    "projects",
+    "releases",
+    "teams",
+];
 /// The tables that say whom a token speaks for, and those whose rows take theirs along when they go.
 const IDENTITY: [&str; 4] = ["memberships", "teams", "tokens", "users"];
 

@@ -10,6 +10,7 @@ use panda_domain::release::ReleaseConfig;
 use crate::domains::DomainRow;
 use crate::error::{Result, StoreError};
 use crate::placements::PlacementRow;
+use crate::ports::PortRow;
 use crate::tx::Tx;
 
 /// A placement with what its routes need.
@@ -21,6 +22,8 @@ pub struct RoutedRow {
     pub serving: Option<ServingRow>,
     /// Its proven domains.
     pub domains: Vec<DomainRow>,
+    /// Its published ports.
+    pub ports: Vec<PortRow>,
 }
 
 /// The release that serves a placement.
@@ -35,7 +38,7 @@ pub struct ServingRow {
 }
 
 impl Tx {
-    /// Returns every placement that isn't being destroyed with its serving release and proven domains: for reconcilers.
+    /// Returns every placement that isn't being destroyed with its serving release, proven domains and published ports: for reconcilers.
     pub async fn routed_rows(&mut self) -> Result<Vec<RoutedRow>> {
         let sql = "select r.id, r.config from releases r join placements p on p.last_good_release_id = r.id";
         let configs =
@@ -45,6 +48,7 @@ impl Tx {
         for domain in self.all_verified_domains().await? {
             domains.entry(domain.placement.clone()).or_default().push(domain);
         }
+        let mut ports = self.all_ports().await?;
         let rows = self.all_placements().await?.into_iter().filter(|row| row.placement.deleting_at.is_none());
         let routed = rows.map(|row| {
             let serving = row.placement.last_good_release.clone().and_then(|release| {
@@ -53,6 +57,7 @@ impl Tx {
             });
             RoutedRow {
                 domains: domains.remove(&row.placement.id).unwrap_or_default(),
+                ports: ports.remove(&row.placement.id).unwrap_or_default(),
                 serving,
                 placement: row.placement,
             }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use panda_deployer::export::{ExportedApp, ExportedProcess, Filling};
+use panda_deployer::export::{ExportedApp, ExportedPort, ExportedProcess, Filling};
 use panda_deployer::runtime::{ImageUser, PullImage};
 use panda_domain::formation::Size;
+use panda_domain::names::ProcessName;
 use panda_domain::release::{HealthCheck, HttpConfig, Shutdown};
 
 /// Makes a set of variables or files.
@@ -62,6 +63,10 @@ pub fn shop() -> ExportedApp {
         ]),
         files: fillings(&[("/etc/app/config.toml", text("a = 1\n")), ("/etc/app/key", hole("SIGNING_KEY"))]),
         hosts: vec![("shop.example".into(), "/".into()), ("example.com".into(), "/shop".into())],
+        ports: vec![
+            ExportedPort { process: ProcessName::web(), port: 9000, published: 20_000 },
+            ExportedPort { process: "worker".parse().expect("it is one"), port: 9001, published: 20_010 },
+        ],
         http: HttpConfig::default(),
         release_command: Some(["npm", "run", "migrate"].map(str::to_owned).to_vec()),
     }

@@ -60,15 +60,22 @@ pub struct TestPanda {
 impl TestPanda {
     /// Starts a server that nobody has claimed: on PostgreSQL where `PANDA_TEST_POSTGRES` names one, else on SQLite.
     pub async fn start() -> Self {
-        let store = match std::env::var(panda_store::testing::POSTGRES_VARIABLE) {
+        Self::on(Self::fresh_store().await).await
+    }
+
+    async fn fresh_store() -> TestStore {
+        match std::env::var(panda_store::testing::POSTGRES_VARIABLE) {
             Ok(url) if !url.is_empty() => TestStore::postgres().await.expect("the server for tests is set"),
             _ => TestStore::sqlite().await,
-        };
-        Self::on(store).await
+        }
     }
 
     /// Starts a server on this store.
     pub async fn on(store: TestStore) -> Self {
+        Self::on_with(store, settings()).await
+    }
+
+    async fn on_with(store: TestStore, settings: PlatformSettings) -> Self {
         // A test that fails shows the causes that answers leave out. The second test of a process finds it installed.
         let logs = tracing_subscriber::fmt().with_test_writer().with_env_filter("warn");
         let _ = logs.try_init();
@@ -83,7 +90,7 @@ impl TestPanda {
             build_logs: store.folder().join("build-logs"),
             runtime: Arc::new(runtime.clone()),
             exporters: Exporters { yaml: told, kustomize: told, compose: told },
-            settings: settings(),
+            settings,
             registry_key: Some(registry_key),
             dns: DnsLookup::at(dns.address()).expect("a lookup at one address needs nothing else"),
             images: None,
@@ -97,7 +104,18 @@ impl TestPanda {
 
     /// Starts a server and claims it; the client is the owner's browser.
     pub async fn claimed() -> (Self, Client) {
-        let panda = Self::start().await;
+        Self::start().await.claim().await
+    }
+
+    /// The same with other settings.
+    pub async fn claimed_with(change: impl FnOnce(&mut PlatformSettings)) -> (Self, Client) {
+        let mut settings = settings();
+        change(&mut settings);
+        Self::on_with(Self::fresh_store().await, settings).await.claim().await
+    }
+
+    async fn claim(self) -> (Self, Client) {
+        let panda = self;
         let token = panda.claim_token().await.expect("a fresh server has a claim token");
         let body = json!({ "claim_token": token, "email": EMAIL, "password": PASSWORD });
         let anyone = panda.anonymous();
@@ -158,6 +176,11 @@ impl TestPanda {
 
     /// Gives an app of the first team a good release with a process `web`, as a deploy that went live would.
     pub async fn give_release(&self, app: &str) {
+        self.give_release_of(app, &Manifest::default()).await;
+    }
+
+    /// The same with settings from a `panda.toml`.
+    pub async fn give_release_of(&self, app: &str, manifest: &Manifest) {
         let row = self.placement(app).await;
         let digest = format!("sha256:{}", "a".repeat(64)).parse().expect("a digest");
         let detected = DetectedProcesses::of_image(Some(8080));
@@ -170,7 +193,7 @@ impl TestPanda {
                 own_registry: false,
                 built_here: false,
             },
-            config: Manifest::default().to_release_config(&detected, &Overrides::default()),
+            config: manifest.to_release_config(&detected, &Overrides::default()),
             source: Source::Image { reference: "web:v1".parse().expect("a reference") },
             env_version: row.env_version,
             build: None,
@@ -251,6 +274,7 @@ fn settings() -> PlatformSettings {
         },
         own_registry: "127.0.0.1:7050".to_owned(),
         allowed_image_hosts: Vec::new(),
+        tcp_ports: "20000-20002".parse().expect("a range"),
         request_deadline: Duration::from_secs(30),
         version: "0.0.0-test".to_owned(),
     }

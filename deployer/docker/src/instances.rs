@@ -218,11 +218,24 @@ impl Instances {
 
     /// Returns the addresses of the instances that take requests now, by workload: id and `ip:port`, by age.
     pub(crate) fn upstreams(&self) -> HashMap<WorkloadKey, Vec<(InstanceId, String)>> {
+        self.ready(Identity::endpoint)
+    }
+
+    /// Returns the addresses at another port of the instances that take connections now, workers too.
+    pub(crate) fn at_port(&self, key: &WorkloadKey, port: u16) -> Vec<(InstanceId, String)> {
+        let of_workload = |identity: &Identity| (identity.key == *key).then(|| identity.at(port));
+        self.ready(of_workload).remove(key).unwrap_or_default()
+    }
+
+    fn ready(
+        &self,
+        address: impl Fn(&Identity) -> Option<String>,
+    ) -> HashMap<WorkloadKey, Vec<(InstanceId, String)>> {
         let mut found: HashMap<WorkloadKey, Vec<_>> = HashMap::new();
         for entry in self.entries().values().filter(|e| e.readiness.ready && !e.draining) {
-            if let Some(endpoint) = entry.identity.endpoint() {
+            if let Some(address) = address(&entry.identity) {
                 let of_workload = found.entry(entry.identity.key.clone()).or_default();
-                of_workload.push((entry.identity.instance.clone(), endpoint));
+                of_workload.push((entry.identity.instance.clone(), address));
             }
         }
         for of_workload in found.values_mut() {

@@ -81,7 +81,12 @@ impl Identity {
 
     /// Returns the address that requests go to, `ip:port`.
     pub(crate) fn endpoint(&self) -> Option<String> {
-        self.facts.port.map(|port| format!("{}:{port}", self.facts.address))
+        self.facts.port.map(|port| self.at(port))
+    }
+
+    /// Returns the address of another of its ports, `ip:port`.
+    pub(crate) fn at(&self, port: u16) -> String {
+        format!("{}:{port}", self.facts.address)
     }
 }
 

@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use panda_deployer::runtime::{ObservedRoutes, RouteTable, RuntimeError, RuntimeResult};
+use panda_domain::port::PortState;
 use panda_edge::client::{ClientError, EdgeClient};
-use panda_edge::protocol::{Outline, Patch, Snapshot};
+use panda_edge::protocol::{Outline, Patch, Snapshot, TcpPort};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
@@ -29,6 +30,8 @@ struct Generation(u64);
 enum Ask {
     /// Make the edge serve this.
     Push(Push),
+    /// Which TCP ports does it listen on?
+    Ports(oneshot::Sender<RuntimeResult<Vec<TcpPort>>>),
     /// Does it still serve what was pushed last, from instances at this mark?
     Stands { instances: u64, answer: oneshot::Sender<RuntimeResult<bool>> },
 }
@@ -71,6 +74,10 @@ impl EdgeLink {
                         owner.instances = push.instances;
                         let _ = push.done.send(outcome);
                     }
+                    Ask::Ports(answer) => {
+                        let status = owner.client.status().await;
+                        let _ = answer.send(status.map(|status| status.tcp_ports).map_err(explain));
+                    }
                     Ask::Stands { instances, answer } => {
                         let _ = answer.send(owner.stands(instances).await);
                     }
@@ -89,6 +96,11 @@ impl EdgeLink {
     async fn stands(&self, instances: u64) -> RuntimeResult<bool> {
         let (answer, outcome) = oneshot::channel();
         self.ask(Ask::Stands { instances, answer }, outcome).await
+    }
+
+    async fn ports(&self) -> RuntimeResult<Vec<TcpPort>> {
+        let (answer, outcome) = oneshot::channel();
+        self.ask(Ask::Ports(answer), outcome).await
     }
 
     async fn ask<T>(&self, ask: Ask, outcome: oneshot::Receiver<RuntimeResult<T>>) -> RuntimeResult<T> {
@@ -155,9 +167,35 @@ impl Driver {
             let addresses = route.upstreams.iter().map(|upstream| upstream.address.to_string());
             (spec.id.clone(), addresses.collect())
         });
-        let observed = ObservedRoutes { upstreams: upstreams.collect() };
-        link.push(snapshot, instances).await?;
-        Ok(observed)
+        let upstreams = upstreams.collect();
+        let ports = self.push(link, table, snapshot, instances).await?;
+        Ok(ObservedRoutes { upstreams, ports })
+    }
+
+    /// Makes the edge serve the snapshot; tells what became of the ports. An edge that doesn't take them, because it is of the
+    /// version before, gets the rest: what it refuses it refuses whole.
+    async fn push(
+        &self,
+        link: &EdgeLink,
+        table: &RouteTable,
+        snapshot: Snapshot,
+        instances: u64,
+    ) -> RuntimeResult<Vec<(u16, PortState)>> {
+        let ports = table.ports.iter().map(|spec| spec.published);
+        match link.push(snapshot, instances).await {
+            Ok(()) => {
+                let listening = if table.ports.is_empty() { Vec::new() } else { link.ports().await? };
+                Ok(ports.map(|port| (port, state(port, &listening))).collect())
+            }
+            Err(RuntimeError::Rejected { reason, .. }) if !table.ports.is_empty() => {
+                let mut rest = snapshot::of(table, &self.instances);
+                rest.routes.retain(|route| route.tcp_port.is_none());
+                link.push(rest, instances).await?;
+                let reason = format!("the edge doesn't take it ({reason}); is it older than the server?");
+                Ok(ports.map(|port| (port, PortState::Failed { reason: reason.clone() })).collect())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Tells whether the same table would change nothing.
@@ -167,6 +205,14 @@ impl Driver {
 
     fn edge(&self) -> RuntimeResult<&EdgeLink> {
         self.edge.as_ref().ok_or(RuntimeError::Unsupported { capability: "edge" })
+    }
+}
+
+fn state(published: u16, listening: &[TcpPort]) -> PortState {
+    match listening.iter().find(|one| one.port == published) {
+        Some(TcpPort { problem: None, .. }) => PortState::Open { host: None },
+        Some(TcpPort { problem: Some(problem), .. }) => PortState::Failed { reason: problem.clone() },
+        None => PortState::Waiting { reason: "the edge doesn't know it yet".to_owned() },
     }
 }
 

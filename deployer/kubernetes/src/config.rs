@@ -38,6 +38,10 @@ pub struct KubernetesConfig {
     /// The least time between an instance's leaving its service and its signal, seconds. Ingress controllers and nodes learn of
     /// the change one after another, and go on sending until they have.
     pub least_drain_s: u32,
+    /// What kind of service publishes a port.
+    pub port_service: PortService,
+    /// The host at which ports of nodes are reached; `None`: the address of a node that an instance runs on.
+    pub node_host: Option<String>,
     /// Registries by the host in an image's name that are asked elsewhere or otherwise than `https://HOST`.
     pub registries: BTreeMap<String, RegistryEndpoint>,
     /// An image with `cat` in it, for looking at the ports of instances whose own image has none; `None` leaves that out.
@@ -48,6 +52,15 @@ pub struct KubernetesConfig {
     pub sync_timeout: Duration,
     /// Where the time comes from.
     pub clock: Clock,
+}
+
+/// The kind of service that publishes a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PortService {
+    /// The same port on every node.
+    NodePort,
+    /// A balancer of the cloud, with an address of its own.
+    LoadBalancer,
 }
 
 /// How a registry is asked.
@@ -121,6 +134,8 @@ impl KubernetesConfig {
             requests: Requests::default(),
             egress: EgressRules::default(),
             least_drain_s: LEAST_DRAIN_S,
+            port_service: PortService::NodePort,
+            node_host: None,
             registries: BTreeMap::new(),
             tools_image: None,
             call_timeout: Duration::from_secs(30),

@@ -85,7 +85,7 @@ impl Driver {
             labels: self.owner.environment(&spec.key),
         };
         let furniture = Furniture {
-            quota: quota::quota(&place, &self.config.quota),
+            quota: self.quota(&place, 0),
             limits: limit_range::limit_range(&place, self.config.default_limits, self.config.requests),
             account: service_account::service_account(&place),
             policies: network_policy::network_policies(&place, &self.config.egress),
@@ -97,6 +97,8 @@ impl Driver {
         if done == Some(&hash) {
             return Ok(());
         }
+        // Left out of the hash: it follows the ports by itself.
+        let furniture = Furniture { quota: self.quota(&place, self.published(name).len()), ..furniture };
         let cluster = &self.cluster;
         let policies = cluster.within::<NetworkPolicy>(name);
         tokio::try_join!(
@@ -109,6 +111,26 @@ impl Driver {
         let furnished = cluster.apply(&cluster.all::<Namespace>(), &wanted).await?;
         self.view.namespaces.wrote(furnished);
         Ok(())
+    }
+
+    /// Lets a namespace have as many published ports.
+    pub(crate) async fn allow_ports(
+        &self,
+        namespace: &str,
+        key: &EnvironmentKey,
+        ports: usize,
+    ) -> RuntimeResult<()> {
+        let place = Place {
+            namespace: namespace.to_owned(),
+            name: BOUNDS.to_owned(),
+            labels: self.owner.environment(key),
+        };
+        let quota = self.quota(&place, ports);
+        self.cluster.apply(&self.cluster.within(namespace), &quota).await.map(drop)
+    }
+
+    fn quota(&self, place: &Place, ports: usize) -> ResourceQuota {
+        quota::quota(place, &self.config.quota, self.config.port_service, ports)
     }
 
     /// Removes the environment's namespace, if nothing of it runs and no volume lies in it; absent is fine.

@@ -49,6 +49,10 @@ fn objects(app: &ExportedApp) -> RuntimeResult<Vec<PlainFile>> {
         if let Some(service) = web::service(app, process) {
             add(format!("service-{name}.yaml"), written(&service))?;
         }
+        for port in app.ports_of(name) {
+            let service = web::published(app, process, port);
+            add(format!("service-{name}-tcp-{}.yaml", port.published), written(&service))?;
+        }
         if let Some(autoscaler) = workloads::autoscaler(app, process) {
             add(format!("horizontalpodautoscaler-{name}.yaml"), written(&autoscaler))?;
         }

@@ -36,6 +36,9 @@ pub(crate) const KIND_TASK: &str = "task";
 /// What leads requests to instances.
 pub(crate) const KIND_ROUTE: &str = "route";
 
+/// What publishes a port.
+pub(crate) const KIND_PORT: &str = "port";
+
 /// Annotation: the environment's name, which may have characters that labels can't.
 pub(crate) const ENVIRONMENT_NAME: &str = "dev.panda/environment-name";
 /// Annotation: whether the main process runs as root.
@@ -89,6 +92,13 @@ impl Owner {
             (PLACEMENT.to_owned(), placement.to_string()),
             ("app.kubernetes.io/name".to_owned(), app.to_owned()),
         ]);
+        labels
+    }
+
+    /// Returns the labels of what publishes a port of an app.
+    pub fn port(&self, environment: &EnvironmentKey, placement: &PlacementId, app: &str) -> Labels {
+        let mut labels = self.route(environment, placement, app);
+        labels.insert(KIND.to_owned(), KIND_PORT.to_owned());
         labels
     }
 

@@ -30,6 +30,8 @@ mod usage;
 mod view;
 mod workloads;
 
-pub use config::{Acme, DefaultLimits, EgressRules, KubernetesConfig, Quota, RegistryEndpoint, Requests};
+pub use config::{
+    Acme, DefaultLimits, EgressRules, KubernetesConfig, PortService, Quota, RegistryEndpoint, Requests,
+};
 pub use keepsakes::{Keepsakes, Parts};
 pub use runtime::KubernetesRuntime;

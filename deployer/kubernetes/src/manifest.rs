@@ -4,6 +4,7 @@
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Patch, PatchParams};
@@ -46,8 +47,12 @@ impl Driver {
                 objects.extend(self.seen::<PodDisruptionBudget>(&namespace, &name).await?);
             }
             let services = self.view.services.within(&namespace);
-            objects
-                .extend(services.iter().filter(|one| of_placement(&one.metadata)).map(|one| plain(&**one)));
+            for service in services.iter().filter(|one| of_placement(&one.metadata)) {
+                objects.push(plain(&**service));
+                if labels::is(&service.metadata, labels::KIND_PORT) {
+                    objects.extend(self.seen::<NetworkPolicy>(&namespace, &service.name_any()).await?);
+                }
+            }
             let ingresses = self.view.ingresses.within(&namespace);
             objects
                 .extend(ingresses.iter().filter(|one| of_placement(&one.metadata)).map(|one| plain(&**one)));

@@ -55,6 +55,11 @@ pub fn service(spec: &WorkloadSpec) -> String {
     }
 }
 
+/// Returns the name of what publishes a port of an app.
+pub fn published(app: &str, port: u16) -> String {
+    bounded(&format!("{app}-tcp-{port}"), &format!("tcp {port}"), LABEL, WITHIN)
+}
+
 /// Returns everything that makes a workload another one.
 fn identity(key: &WorkloadKey) -> String {
     format!("{} {} {} {}", key.placement, key.process, key.release, key.revision)

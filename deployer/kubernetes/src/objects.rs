@@ -19,6 +19,7 @@ pub mod limit_range;
 pub mod namespace;
 pub mod network_policy;
 pub mod pod;
+pub mod published;
 pub mod quota;
 pub mod secret;
 pub mod service;
@@ -31,7 +32,10 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
 pub use crate::labels::{Labels, Owner};
-pub use crate::names::{namespace as namespace_name, service as service_name, workload as workload_name};
+pub use crate::names::{
+    namespace as namespace_name, published as published_name, service as service_name,
+    workload as workload_name,
+};
 
 /// Under which name fields are owned.
 pub const MANAGER: &str = "panda";

@@ -7,6 +7,7 @@ mod certificates;
 mod endpoints;
 mod ingresses;
 mod ordered;
+mod ports;
 mod wanted;
 
 use std::collections::HashMap;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use panda_deployer::runtime::{ObservedRoutes, RouteTable, RouteTarget, RuntimeError, RuntimeResult};
+use panda_domain::ids::RouteId;
 
 use crate::runtime::Driver;
 use crate::workloads::port;
@@ -33,6 +35,7 @@ pub(crate) struct Routed {
     /// The hash of each certificate that was written, by namespace and secret: secrets aren't read.
     pub(crate) certificates: Arc<Mutex<HashMap<(String, String), String>>>,
     pub(crate) class: Arc<tokio::sync::Mutex<Option<ingresses::Class>>>,
+    ports: ports::Done,
 }
 
 impl Driver {
@@ -44,10 +47,11 @@ impl Driver {
         all(wanted.apps.iter().map(|app| self.switch(app)).collect()).await?;
         all(wanted.apps.iter().map(|app| self.route(app, table)).collect()).await?;
         self.unroute(&wanted).await?;
+        let ports = self.publish(table).await?;
         self.cancel_orders(&wanted, table).await?;
         self.view.fresh()?;
         let mark = self.view.signals.routes_mark();
-        let observed = self.observed(table);
+        let observed = ObservedRoutes { upstreams: self.observed(table), ports };
         self.set_mark(Some(mark));
         Ok(observed)
     }
@@ -67,7 +71,8 @@ impl Driver {
         };
         let Some(port) = port(&deployment) else { return Ok(()) };
         self.lead(&app.namespace, &app.service, &app.name, &app.to, port).await?;
-        let followed = self.view.until(FOLLOWING, || self.is_in_effect(app)).await;
+        let followed =
+            self.view.until(FOLLOWING, || self.is_followed(&app.namespace, &app.service, &app.to)).await;
         if followed {
             return Ok(());
         }
@@ -78,7 +83,7 @@ impl Driver {
     }
 
     /// Returns what takes each route's requests now.
-    fn observed(&self, table: &RouteTable) -> ObservedRoutes {
+    fn observed(&self, table: &RouteTable) -> Vec<(RouteId, Vec<String>)> {
         let upstreams = table.routes.iter().map(|route| {
             let addresses = match &route.target {
                 // The platform's own ingress is none of the driver's.
@@ -89,7 +94,7 @@ impl Driver {
             };
             (route.id.clone(), addresses)
         });
-        ObservedRoutes { upstreams: upstreams.collect() }
+        upstreams.collect()
     }
 
     fn set_mark(&self, mark: Option<u64>) {

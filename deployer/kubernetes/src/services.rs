@@ -66,8 +66,7 @@ impl Driver {
 
     /// Makes the service that leads to a workload that goes lead to its successor, if there is one.
     pub(crate) async fn hand_over(&self, namespace: &str, gone: &WorkloadKey) -> RuntimeResult<()> {
-        let services = self.view.services.within(namespace).into_iter();
-        for present in services.filter(|service| leads_to(service, gone)) {
+        for present in self.own_services(namespace, gone) {
             let Some((to, port)) = self.successor(namespace, gone) else { continue };
             let app = present.labels().get("app.kubernetes.io/name").cloned().unwrap_or_default();
             self.lead(namespace, &present.name_any(), &app, &to, port).await?;
@@ -81,8 +80,7 @@ impl Driver {
         if deployments.iter().any(|deployment| is_of_process(deployment, gone)) {
             return Ok(());
         }
-        let services = self.view.services.within(namespace).into_iter();
-        for present in services.filter(|service| leads_to(service, gone)) {
+        for present in self.own_services(namespace, gone) {
             let name = present.name_any();
             if !self.is_routed(namespace, &name) {
                 self.cluster.remove(&self.cluster.within::<Service>(namespace), &*present).await?;
@@ -90,6 +88,13 @@ impl Driver {
             }
         }
         Ok(())
+    }
+
+    /// The services by which a workload is found; what publishes its ports follows the routes alone.
+    fn own_services(&self, namespace: &str, key: &WorkloadKey) -> Vec<Arc<Service>> {
+        let mut services = self.view.services.within(namespace);
+        services.retain(|one| labels::is(&one.metadata, labels::KIND_ROUTE) && leads_to(one, key));
+        services
     }
 
     /// The newest other release of a process that should run.

@@ -71,7 +71,10 @@ fn exported(env: &Env, domains: Vec<(String, String)>) -> Result<ExportedApp, Mi
         pull_url: "127.0.0.1:7050",
         login: None,
     };
-    ExportedApp::of(&running, Surroundings { formation: &Formation::new(), domains, runs_as_root: None })
+    ExportedApp::of(
+        &running,
+        Surroundings { formation: &Formation::new(), domains, runs_as_root: None, ports: Vec::new() },
+    )
 }
 
 #[test]

@@ -53,6 +53,7 @@ impl Rollouts {
         {
             tx.advance_deployment(&live, DeploymentState::Superseded).await?;
         }
+        tx.settle_ports(&placement.id, &target.release.config.ports).await?;
         tx.advance_deployment(deployment, DeploymentState::Live).await?;
         let text = format!("v{} of `{}` is live", target.release.number, placement.app_name);
         let data = json!({ "deployment": deployment.id, "release": target.release.number });
@@ -126,6 +127,9 @@ impl Rollouts {
             copy_of: Some(before.number),
             actor: Actor::Platform,
         };
+        // One that somebody else has by now is missed, and `panda ports` says so: the release before is needed all the same.
+        let (team, ports) = (&placement.team, &before.config.ports);
+        let _ = tx.claim_ports(team, &placement.id, ports, &self.settings.tcp_ports).await?;
         tx.hand_over(&deployment, &release).await?;
         let text = format!(
             "v{} of `{}` failed after it went live ({}); going back to v{}",

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use panda_domain::ids::{PlacementId, RouteId};
+use panda_domain::port::PortState;
 use panda_domain::release::HttpConfig;
 use panda_domain::route::CertificateState;
 use panda_domain::secret::Secret;
@@ -41,6 +42,19 @@ pub struct RouteSpec {
     pub http: HttpConfig,
 }
 
+/// A port of the world that leads to a port of a process, whatever is spoken there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortSpec {
+    /// The port that the world connects to, one app's on the whole server.
+    pub published: u16,
+    /// Which workload's ready instances take its connections.
+    pub target: WorkloadKey,
+    /// The port that they listen on.
+    pub port: u16,
+    /// The app's name, for logs and metrics.
+    pub app: String,
+}
+
 /// A certificate to serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateSpec {
@@ -66,6 +80,8 @@ pub struct ChallengeSpec {
 pub struct RouteTable {
     /// The routes.
     pub routes: Vec<RouteSpec>,
+    /// The published ports.
+    pub ports: Vec<PortSpec>,
     /// The certificates.
     pub certificates: Vec<CertificateSpec>,
     /// The challenges.
@@ -90,13 +106,16 @@ pub struct OrderedCertificate {
 pub struct ObservedRoutes {
     /// For each route, the workloads' instances that take its requests right now.
     pub upstreams: Vec<(RouteId, Vec<String>)>,
+    /// What became of each published port of the table.
+    pub ports: Vec<(u16, PortState)>,
 }
 
 /// Routes.
 #[async_trait]
 pub trait Routes: Send + Sync {
     /// Makes the ingress route just this: everything in one step, acknowledged when in effect. Addresses of ready
-    /// instances are found by the driver at this moment. Answers with what is routed now.
+    /// instances are found by the driver at this moment. A port that can't be had is told and keeps nothing else from taking
+    /// effect. Answers with what is routed now.
     async fn ensure_routes(&self, table: &RouteTable) -> RuntimeResult<ObservedRoutes>;
 
     /// Tells whether the ingress still does what the last [`Routes::ensure_routes`] of this process told it, and no instance

@@ -342,6 +342,7 @@ pub(crate) fn settings() -> DeploySettings {
         platform_host: "panda.localhost".to_owned(),
         platform_address: "127.0.0.1:7080".parse().unwrap(),
         https_port: 443,
+        tcp_ports: "20000-20009".parse().unwrap(),
     }
 }
 

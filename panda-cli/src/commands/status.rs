@@ -84,6 +84,10 @@ pub(super) async fn status(session: &Session, args: &StatusArgs) -> Result<()> {
             &format!("{}{} (certificate {}{proven})", domain.host, domain.path, domain.certificate),
         );
     }
+    for port in &status.ports {
+        let place = port.address.clone().unwrap_or_else(|| super::ports::state(port));
+        line("port", &format!("{} of {}: {place}", port.port, port.process));
+    }
     if let Some(deployment) = &status.deployment {
         let when = ago(&deployment.created_at, &Clock::system());
         let cause = deployment.cause.as_deref().map(|cause| format!(": {cause}")).unwrap_or_default();

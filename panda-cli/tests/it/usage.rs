@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::fake::{Fake, User, app, problem};
 
-const VERBS: [&str; 34] = [
+const VERBS: [&str; 35] = [
     "login",
     "logout",
     "whoami",
@@ -32,6 +32,7 @@ const VERBS: [&str; 34] = [
     "exec",
     "run",
     "domains",
+    "ports",
     "open",
     "events",
     "manifest",

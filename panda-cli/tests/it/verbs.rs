@@ -25,6 +25,11 @@ fn routes() -> Router {
         (json!({ "items": [instance] }), json!({ "items": [release(3), release(2)] }), release(2));
     let changes =
         json!({ "from": 2, "to": 3, "changes": [{ "what": "env.A", "before": "1", "after": "2" }] });
+    let ports = json!({ "items": [
+        { "process": "web", "port": 9000, "protocol": "tcp", "published": 20_000, "address": "tcp://shop.example.com:20000",
+            "state": "open" },
+        { "process": "worker", "port": 9001, "protocol": "tcp", "published": 20_001, "state": "failed",
+            "detail": "port 20001 is held by nginx (pid 812)" }] });
     let verified = domain.clone();
     Router::new()
         .route("/apps", get(|| async { Json(json!({ "items": [app("shop")] })) }))
@@ -39,6 +44,7 @@ fn routes() -> Router {
         .route("/apps/shop/domains", post(move || async move { (StatusCode::CREATED, Json(domain)) }))
         .route("/apps/shop/domains/a.example.com/verify", post(move || async move { Json(verified) }))
         .route("/apps/shop/domains/a.example.com", delete(|| async { StatusCode::NO_CONTENT }))
+        .route("/apps/shop/ports", get(move || async move { Json(ports) }))
         .route("/apps/shop/manifest", get(|| async { "kind: container\n" }))
 }
 
@@ -57,6 +63,7 @@ fn tables_and_overviews_read_well() {
         "domains add a.example.com",
         "apps",
         "manifest",
+        "ports",
         "open",
     ] {
         let ran = user.panda(&format!("{line} -a shop"));

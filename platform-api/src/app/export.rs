@@ -78,6 +78,7 @@ async fn described(
     let formation = tx.formation(&placement.id).await?;
     let domains = tx.domains(&placement.team, &placement.id).await?;
     let domains = domains.into_iter().filter(|domain| domain.verified_at.is_some());
+    let ports = tx.ports(&placement.team, &placement.id).await?;
     let neighbours = tx.neighbours(&placement.team, &placement.environment).await?;
     let neighbours: BTreeMap<String, String> = neighbours
         .into_iter()
@@ -102,6 +103,7 @@ async fn described(
         formation: &formation,
         domains: domains.map(|domain| (domain.host.to_string(), domain.path)).collect(),
         runs_as_root: runs_as_root(row, release.number),
+        ports: ports.into_iter().map(|row| row.held).collect(),
     };
     ExportedApp::of(&running, surroundings).map_err(|missing: MissingVariable| {
         Error::conflict(missing.to_string())

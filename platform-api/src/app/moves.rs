@@ -20,6 +20,7 @@ use super::apps;
 use super::deployments::{Accepted, check_image_host};
 use super::env::{self, EnvChanges};
 use super::events::{self, NewEventText};
+use super::ports;
 use super::scale::{ScaleChange, check_bounds};
 use crate::Platform;
 use crate::auth::Principal;
@@ -115,6 +116,7 @@ pub async fn bring_in(
     let mut tx = platform.store.begin().await?;
     let row = apps::require_living(&mut tx, &principal.team, app, environment).await?;
     let env_version = env::change_in(&mut tx, principal, app, &row, &changes).await?;
+    let notices = ports::bring(platform, &mut tx, &row, &mut goods.release.config.ports).await?;
     let rescaled = scale(&mut tx, &row, &goods).await?;
     if is_there(&mut tx, &row, &goods.release, env_version).await? {
         if rescaled {
@@ -122,7 +124,7 @@ pub async fn bring_in(
         }
         tx.wake();
         tx.commit().await?;
-        return Ok(Accepted { row, deployment: None, notices: Vec::new() });
+        return Ok(Accepted { row, deployment: None, notices });
     }
     let deployment = roll_out(&mut tx, principal, &row, goods.release, env_version).await?;
     let text = format!("`{app}` came from `{from_server}` with {} variables", goods.env.len());
@@ -130,7 +132,7 @@ pub async fn bring_in(
     let deployment = tx.deployment(&principal.team, &deployment.id).await?;
     tx.wake();
     tx.commit().await?;
-    Ok(Accepted { row, deployment, notices: Vec::new() })
+    Ok(Accepted { row, deployment, notices })
 }
 
 fn wished_env(goods: &Goods) -> EnvChanges {

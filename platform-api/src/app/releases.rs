@@ -143,6 +143,10 @@ fn config_facts(config: &ReleaseConfig) -> BTreeMap<String, String> {
         };
         facts.insert(format!("files.{path}"), shown);
     }
+    for port in &config.ports {
+        let published = port.published.map_or_else(|| "a free one".to_owned(), |port| port.to_string());
+        facts.insert(format!("ports.{}.{}", port.process, port.port), published);
+    }
     facts.insert("http.timeout".to_owned(), format!("{}s", config.http.timeout_s));
     facts.insert("http.body_limit".to_owned(), config.http.body_limit_bytes.to_string());
     facts

@@ -9,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::paging::whole;
-use super::{Json, Shared, Target, TargetParams, apps, deployments, domains};
+use super::{Json, Shared, Target, TargetParams, apps, deployments, domains, ports};
 use crate::app::status::{self, SeenInstance};
 use crate::auth::Principal;
 use crate::error::Result;
@@ -44,8 +44,10 @@ async fn whole_status(
     };
     let notices = status::notices(&platform, &row, &seen).await?;
     let domains = domains::of_app(&platform, &principal, &target).await?;
+    let ports = ports::of_app(&platform, &principal, &target).await?;
     let instances = seen.into_iter().map(view).collect();
-    Ok(Json(Status { app: apps::shown(&platform.settings, &app), instances, deployment, domains, notices }))
+    let app = apps::shown(&platform.settings, &app);
+    Ok(Json(Status { app, instances, deployment, domains, ports, notices }))
 }
 
 /// An app's instances.

@@ -14,6 +14,7 @@ mod events;
 mod export;
 mod frame;
 mod moves;
+mod ports;
 mod registry_token;
 mod routes;
 mod scale;

@@ -144,3 +144,23 @@ async fn a_bundle_with_figures_that_nobody_could_have_set_is_refused_and_makes_n
     assert_eq!(bob.get("/api/v1/apps/shop/env").await.json["items"], json!([]));
     assert_eq!(bob.get("/api/v1/apps/shop/releases").await.json["items"], json!([]));
 }
+
+#[tokio::test]
+async fn ports_arrive_under_the_same_number_or_a_free_one_and_else_it_is_said() {
+    let (old, ann) = TestPanda::claimed().await;
+    ann.post("/api/v1/apps", json!({ "name": "shop" })).await;
+    let ports = "[[ports]]\nport = 1\npublished = 20002\n[[ports]]\nport = 2\npublished = 30000\n[[ports]]\nport = 3\n[[ports]]\nport = 4";
+    old.give_release_of("shop", &panda_domain::manifest::parse(ports).expect("it is fine")).await;
+    let (_new, bob) = new_server().await;
+    let accepted = bob.post("/api/v1/apps/shop/moves/in", inward(&taken_out(&ann, &bob).await)).await;
+    assert_eq!(accepted.status, 202, "{}", accepted.text);
+    let notices = accepted.json["notices"].to_string();
+    assert!(notices.contains("port 4 of `web` stays behind"), "{}", accepted.text);
+    let there = bob.get("/api/v1/apps/shop/ports").await.json;
+    let there: Vec<_> =
+        there["items"].as_array().expect("a list").iter().map(|p| (&p["port"], &p["published"])).collect();
+    let (one, two, three) = (json!(1), json!(2), json!(3));
+    assert_eq!(there, [(&two, &json!(20_000)), (&three, &json!(20_001)), (&one, &json!(20_002))]);
+    let again = bob.post("/api/v1/apps/shop/moves/in", inward(&taken_out(&ann, &bob).await)).await;
+    assert_eq!((again.status, &again.json["unchanged"]), (202, &json!(true)), "{}", again.text);
+}

@@ -65,6 +65,7 @@ fn table() -> Vec<(&'static str, &'static str, Needs, Value)> {
         ("POST", "/apps/{app}/domains", Write, json!({ "host": "walk.example" })),
         ("POST", "/apps/{app}/domains/{host}/verify", Write, none.clone()),
         ("DELETE", "/apps/{app}/domains/{host}", Write, none.clone()),
+        ("GET", "/apps/{app}/ports", Read, none.clone()),
         ("GET", "/apps/{app}/certificates", Read, none.clone()),
         (
             "POST",

@@ -1,4 +1,5 @@
-// Command web is the app of the image-deploy tests: it answers with its version, and MODE makes it fail in a chosen way.
+// Command web is the app of the image-deploy tests: it answers with its version, by raw TCP too at TCP_PORT, and MODE makes it fail
+// in a chosen way.
 package main
 
 import (
@@ -39,7 +40,29 @@ func main() {
 	case "eats-memory":
 		time.AfterFunc(duration("EATS_AFTER", time.Second), eat)
 	}
+	if raw := os.Getenv("TCP_PORT"); raw != "" {
+		listener, err := net.Listen("tcp", net.JoinHostPort(host, raw))
+		if err != nil {
+			log.Fatal(err)
+		}
+		go repeat(listener)
+	}
 	serve(net.JoinHostPort(host, port), mode)
+}
+
+// repeat says the version to whoever connects, then repeats what it hears.
+func repeat(listener net.Listener) {
+	for {
+		connection, err := listener.Accept()
+		if err != nil {
+			log.Fatal(err)
+		}
+		go func() {
+			defer connection.Close()
+			fmt.Fprintln(connection, os.Getenv("VERSION"))
+			_, _ = io.Copy(connection, connection)
+		}()
+	}
 }
 
 // serve answers until SIGTERM, then finishes the requests that are under way.

@@ -16,5 +16,6 @@ mod kills;
 mod moving;
 mod operating;
 mod path;
+mod ports;
 mod rolling;
 mod suite;

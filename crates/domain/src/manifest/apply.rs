@@ -67,6 +67,7 @@ impl Manifest {
             processes: specs.collect(),
             release_command: self.deploy.release.clone().or_else(|| detected.release_command.clone()),
             files: self.files.clone(),
+            ports: self.ports.clone(),
             http: http(&self.http),
             rollout_timeout_s: self.deploy.health_timeout_s.unwrap_or(whole(deadlines.rollout)),
             release_timeout_s: self.deploy.release_timeout_s.unwrap_or(whole(deadlines.release)),

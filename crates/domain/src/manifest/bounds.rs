@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use crate::autoscale::Autoscale;
 use crate::formation::{Formation, MAX_REPLICAS};
+use crate::port::{LOWEST_PUBLISHED, MAX_PORTS};
 use crate::release::{FileContent, ProcessSpec, ReleaseConfig};
 use crate::source::{Source, is_git_sha};
 use crate::source_tree::TreeHash;
@@ -63,6 +64,13 @@ pub fn check_release(config: &ReleaseConfig) -> Result<(), OutOfBounds> {
     command(&mut look, config.release_command.as_deref(), "release_command");
     for (name, spec) in &config.processes {
         process(&mut look, spec, &format!("processes.{name}"));
+    }
+    look.within(config.ports.len(), &(0..=MAX_PORTS), "ports");
+    for (index, port) in config.ports.iter().enumerate() {
+        look.demand(port.port != 0, format!("ports.{index}.port"), "has to be from 1 to 65535");
+        let published = port.published.is_none_or(|published| published >= LOWEST_PUBLISHED);
+        let problem = format!("has to be from {LOWEST_PUBLISHED} to 65535");
+        look.demand(published, format!("ports.{index}.published"), problem);
     }
     for (path, content) in &config.files {
         look.demand(text::check_mount(path).is_ok(), format!("files.{path}"), "can't be mounted there");
@@ -151,6 +159,11 @@ mod tests {
             ("/rollout_timeout_s", serde_json::json!(u32::MAX), "rollout_timeout"),
             ("/processes/web/port", serde_json::json!(0), "processes.web.port"),
             ("/processes/web/health/startup_s", serde_json::json!(1_000_000), "processes.web.health.startup"),
+            (
+                "/ports",
+                serde_json::json!([{ "process": "web", "port": 9000, "published": 22 }]),
+                "ports.0.published",
+            ),
             ("/processes/web/health/ok_to", serde_json::json!(999), "processes.web.health.ok"),
             ("/release_command", serde_json::json!(["a\u{0}b"]), "release_command"),
             ("/files", serde_json::json!({ "/proc/x": { "text": "" } }), "files./proc/x"),

@@ -170,7 +170,7 @@ fn health(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> HealthConfig
     config
 }
 
-fn port(node: &Node) -> Result<u16, Fault> {
+pub(super) fn port(node: &Node) -> Result<u16, Fault> {
     let port = quantity::whole(node, 1..=65535)?;
     Ok(u16::try_from(port).expect("the range ends where u16 does"))
 }

@@ -8,6 +8,7 @@ use panda_domain::manifest::{
     self, Builder, DetectedProcesses, Manifest, ManifestErrors, Mistake, MistakeKind, Overrides, parse,
 };
 use panda_domain::names::{EnvironmentName, ProcessName};
+use panda_domain::port::TcpPort;
 use panda_domain::release::FileContent;
 use proptest::prelude::*;
 
@@ -387,7 +388,7 @@ proptest! {
     #[test]
     fn no_toml_like_text_makes_the_parser_panic(
         lines in proptest::collection::vec(
-            ("(\\[|\\[\\[)?(app|build|processes\\.web|env|files|domains|environments\\.x|health|http)(\\]|\\]\\])?",
+            ("(\\[|\\[\\[)?(app|build|processes\\.web|env|files|domains|ports|environments\\.x|health|http)(\\]|\\]\\])?",
              "( = )?", "(-?[0-9e.]{1,30}|\"[ -~]{0,20}\"|nan|inf|true|\\{[ -~]{0,30}\\}|\\[[ -~]{0,30}\\]|2020-01-01)?"),
             0..20,
         )
@@ -407,5 +408,38 @@ proptest! {
         let _ = manifest::parse_bytes(&text);
         let _ = manifest::parse_cpu(&text);
         let _ = manifest::argv_of(&text);
+    }
+}
+
+#[test]
+fn ports_read_into_types_and_only_tcp_is_published() {
+    let manifest = parse(
+        "[[ports]]\nport = 9000\n\n[[ports]]\nprocess = \"worker\"\nport = 9001\nprotocol = \"tcp\"\npublished = 20000",
+    )
+    .unwrap();
+    let port =
+        |process: &str, port, published| TcpPort { process: process.parse().unwrap(), port, published };
+    assert_eq!(manifest.ports, [port("web", 9000, None), port("worker", 9001, Some(20_000))]);
+    let config = manifest.to_release_config(&DetectedProcesses::default(), &Overrides::default());
+    assert_eq!(config.ports, manifest.ports);
+    for (text, field, fix) in [
+        ("[[ports]]\nport = 53\nprotocol = \"udp\"", "ports.0.protocol", "protocol = \"tcp\""),
+        ("[[ports]]\nport = 80\nprotocol = \"http\"", "ports.0.protocol", "URL"),
+        ("[[ports]]\nprotocol = \"tcp\"", "ports.0", "port = 9000"),
+        ("[[ports]]\nport = 0", "ports.0.port", "1 to 65535"),
+        ("[[ports]]\nport = 9000\npublished = 22", "ports.0.published", "1024 to 65535"),
+        ("[[ports]]\nport = 9000\npublish = 20000", "ports.0.publish", "`published`"),
+        ("[[ports]]\nport = 9000\nprocess = \"No\"", "ports.0.process", ""),
+        ("[[ports]]\nport = 1\n[[ports]]\nport = 1", "ports.1", "one of the two"),
+        (
+            "[[ports]]\nport = 1\npublished = 2000\n[[ports]]\nport = 2\npublished = 2000",
+            "ports.1",
+            "its own",
+        ),
+        ("ports = 9000", "ports", "[[ports]]"),
+    ] {
+        let found = only(text);
+        assert_eq!(found.field, field, "{text}");
+        assert!(found.fix.contains(fix), "{text}: {found}");
     }
 }

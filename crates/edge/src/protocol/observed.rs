@@ -30,6 +30,9 @@ pub struct Status {
     pub persisted_generation: u64,
     /// Addresses it listens on.
     pub listening: ListenAddresses,
+    /// TCP ports that routes name, and whether they are listened on.
+    #[serde(default)]
+    pub tcp_ports: Vec<TcpPort>,
     /// Number of routes.
     pub routes: u64,
     /// Number of certificates.
@@ -58,6 +61,15 @@ pub struct ListenAddresses {
     pub https: Vec<SocketAddr>,
     /// Prometheus metrics over TCP.
     pub metrics: Option<SocketAddr>,
+}
+
+/// A TCP port that a route names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TcpPort {
+    /// The port.
+    pub port: u16,
+    /// Why it isn't listened on, in words; `None` when it is.
+    pub problem: Option<String>,
 }
 
 /// An instance that is left out for a moment.

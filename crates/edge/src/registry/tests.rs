@@ -7,6 +7,7 @@ fn route(id: &str, host: &str, prefix: &str, upstreams: &[&str]) -> Route {
         app: format!("app-{id}"),
         process: "web".to_owned(),
         hosts: vec![host.to_owned()],
+        tcp_port: None,
         path_prefix: prefix.to_owned(),
         kind: RouteKind::App,
         upstreams: upstreams

@@ -46,7 +46,12 @@ fn check_route(route: &Route) -> Result<(), String> {
     if route.id.is_empty() || route.app.is_empty() {
         return Err("needs an id and an app".to_owned());
     }
-    check_hosts(&route.hosts, true)?;
+    match route.tcp_port {
+        None => check_hosts(&route.hosts, true)?,
+        Some(0) => return Err("port 0 can't be listened on".to_owned()),
+        Some(_) if !route.hosts.is_empty() => return Err("a TCP port has no host".to_owned()),
+        Some(_) => {}
+    }
     let prefix = &route.path_prefix;
     if !prefix.starts_with('/') || prefix.len() > 1024 || prefix.bytes().any(|byte| !byte.is_ascii_graphic())
     {

@@ -9,4 +9,5 @@ mod process;
 mod routing;
 mod streams;
 mod support;
+mod tcp;
 mod tls;

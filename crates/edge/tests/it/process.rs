@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 
 use crate::support::{Upstream, eventually, get, read_until, route};
+use crate::tcp::{Repeater, free_port, tcp_route};
 
 fn edge(folder: &Path, http: &str) -> Child {
     #[expect(clippy::disallowed_methods, reason = "the program under test is the process")]
@@ -44,14 +45,15 @@ async fn running(client: &EdgeClient, child: &Child) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_process_takes_over_and_no_request_fails() {
     let folder = tempfile::tempdir().unwrap();
-    let app = Upstream::start("app").await;
+    let (app, repeater) = (Upstream::start("app").await, Repeater::start("tcp").await);
+    let port = free_port().await;
     let mut old = edge(folder.path(), "127.0.0.1:0");
     let client = EdgeClient::new(folder.path().join("edge.sock"));
     running(&client, &old).await;
     let address = client.status().await.unwrap().listening.http[0];
     let snapshot = Snapshot {
         generation: 1,
-        routes: vec![route("a", "a.test", "/", &[app.address])],
+        routes: vec![route("a", "a.test", "/", &[app.address]), tcp_route("b", port, &[repeater.address])],
         ..Snapshot::default()
     };
     client.put_snapshot(&snapshot).await.unwrap();
@@ -62,6 +64,9 @@ async fn a_new_process_takes_over_and_no_request_fails() {
         let (stop, answered) = (Arc::clone(&stop), Arc::clone(&answered));
         // Half of them open a connection a request, half keep theirs as long as they may.
         clients.spawn(ask_until(stop, answered, address, number % 2 == 0));
+    }
+    for _ in 0..4 {
+        clients.spawn(greet_until(Arc::clone(&stop), port));
     }
     for _ in 0..3 {
         let enough = answered.load(Ordering::SeqCst) + 100;
@@ -77,6 +82,21 @@ async fn a_new_process_takes_over_and_no_request_fails() {
     while let Some(failures) = clients.join_next().await {
         assert_eq!(failures.unwrap(), Vec::<String>::new());
     }
+}
+
+/// Opens a TCP connection after the other, and demands the greeting of each.
+async fn greet_until(stop: Arc<AtomicBool>, port: u16) -> Vec<String> {
+    use tokio::io::AsyncReadExt;
+    let mut failures = Vec::new();
+    while !stop.load(Ordering::SeqCst) {
+        let mut greeting = [0; 4];
+        let greeted =
+            async { TcpStream::connect(("127.0.0.1", port)).await?.read_exact(&mut greeting).await };
+        if let Err(error) = greeted.await {
+            failures.push(format!("tcp: {error}"));
+        }
+    }
+    failures
 }
 
 async fn ask_until(

@@ -93,6 +93,7 @@ pub(crate) fn route(id: &str, host: &str, prefix: &str, upstreams: &[SocketAddr]
         app: id.to_owned(),
         process: "web".to_owned(),
         hosts: vec![host.to_owned()],
+        tcp_port: None,
         path_prefix: prefix.to_owned(),
         kind: RouteKind::App,
         upstreams: upstreams

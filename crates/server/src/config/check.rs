@@ -1,11 +1,16 @@
 //! Looks for settings that can't work together, before they bite.
 
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 
-use super::{Config, RuntimeKind};
+use panda_domain::port::PortRange;
+
+use super::{Config, RuntimeKind, TcpService};
 
 /// Between an upload's begin and its deploy an hour may pass on a slow line.
 const LEAST_UPLOAD_GRACE_S: u32 = 3600;
+/// What an API server gives to services as ports of nodes, unless it was told otherwise.
+const NODE_PORTS: RangeInclusive<u16> = 30_000..=32_767;
 
 /// Something that is wrong with the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +55,9 @@ pub(crate) fn check(config: &Config) -> Vec<Finding> {
     if on_docker && !config.listen.api.ip().is_loopback() {
         let text = format!("{} isn't loopback", config.listen.api);
         say("listen.api", true, text, "listen on 127.0.0.1: the edge brings requests from outside, over TLS");
+    }
+    for (problem, fatal, fix) in tcp_ports(config) {
+        say("listen.tcp_ports", fatal, problem, fix);
     }
     let builder = &config.builder;
     let files = [&builder.ca_file, &builder.cert_file, &builder.key_file];
@@ -118,6 +126,44 @@ pub(crate) fn check(config: &Config) -> Vec<Finding> {
     findings
 }
 
+/// Returns what is wrong with the ports that apps may publish, whether the server can't start with it, and what would be right.
+fn tcp_ports(config: &Config) -> Vec<(String, bool, &'static str)> {
+    let range: PortRange = match config.listen.tcp_ports.parse() {
+        Ok(range) => range,
+        Err(wrong) => return vec![(wrong.to_string(), true, "such as 20000-20099, or nothing for none")],
+    };
+    let cluster = &config.kubernetes;
+    match config.runtime.kind {
+        RuntimeKind::Docker => {
+            let pulls = config.registry.pull_url.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+            let own = [
+                Some(config.listen.api.port()),
+                Some(config.edge.http_port),
+                Some(config.edge.https_port),
+                pulls,
+            ];
+            let taken: Vec<u16> = own.into_iter().flatten().filter(|port| range.contains(*port)).collect();
+            let problem = |port: u16| {
+                (format!("{port} is the platform's own"), true, "leave the platform's own ports out")
+            };
+            taken.into_iter().map(problem).collect()
+        }
+        RuntimeKind::Kubernetes if cluster.tcp_service == TcpService::NodePort => {
+            let outside = range.iter().any(|port| !NODE_PORTS.contains(&port));
+            let problem = format!(
+                "{range} isn't within {}-{}, which most clusters give to nodes",
+                NODE_PORTS.start(),
+                NODE_PORTS.end()
+            );
+            outside
+                .then_some((problem, false, "such as 30000-30085, which the cluster gives to nobody unasked"))
+                .into_iter()
+                .collect()
+        }
+        RuntimeKind::Kubernetes => Vec::new(),
+    }
+}
+
 fn is_private_range(text: &str) -> bool {
     let Some((address, bits)) = text.split_once('/') else { return false };
     let (Ok(address), Ok(bits)) = (address.parse::<Ipv4Addr>(), bits.parse::<u8>()) else { return false };
@@ -150,6 +196,23 @@ mod tests {
                 ("garbage.upload_grace_s", false),
             ]
         );
+    }
+
+    #[test]
+    fn ports_of_apps_are_a_range_without_the_platforms_own_and_in_a_cluster_those_of_its_nodes() {
+        let found = |kind: RuntimeKind, range: &str| {
+            let mut config = Config::load(None, None, None).unwrap();
+            config.runtime.kind = kind;
+            config.registry.pull_url = "registry.example.com:7050".into();
+            range.clone_into(&mut config.listen.tcp_ports);
+            let found = check(&config).into_iter().filter(|found| found.setting == "listen.tcp_ports");
+            found.map(|found| found.fatal).collect::<Vec<_>>()
+        };
+        assert!(found(RuntimeKind::Docker, "20000-20099").is_empty());
+        assert_eq!(found(RuntimeKind::Docker, "7000-7100"), [true, true], "API and registry");
+        assert_eq!(found(RuntimeKind::Docker, "22"), [true]);
+        assert!(found(RuntimeKind::Kubernetes, "30000-30085").is_empty());
+        assert_eq!(found(RuntimeKind::Kubernetes, "20000-20099"), [false]);
     }
 
     #[test]

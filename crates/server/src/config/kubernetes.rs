@@ -18,6 +18,10 @@ pub(crate) struct Kubernetes {
     pub ingress_class: String,
     /// cert-manager's ClusterIssuer for the apps' hosts. Empty with `certificates.acme_directory`: one is made.
     pub issuer: String,
+    /// How ports that apps publish are reached: by a port of every node, or by a balancer of the cloud, one a port.
+    pub tcp_service: TcpService,
+    /// The host at which the nodes' ports are reached; empty: the address of a node that an instance runs on.
+    pub tcp_host: String,
     /// An image with `cat` in it, by which `doctor` and reasons look into instances whose own image has none.
     pub tools_image: String,
     /// More labels for everything that is created.
@@ -40,6 +44,16 @@ pub(crate) struct Kubernetes {
     pub open_ranges: Vec<IpNet>,
 }
 
+/// The kind of service that publishes a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum TcpService {
+    /// The same port on every node.
+    NodePort,
+    /// A balancer of the cloud, with an address of its own.
+    LoadBalancer,
+}
+
 impl Default for Kubernetes {
     fn default() -> Self {
         Self {
@@ -47,6 +61,8 @@ impl Default for Kubernetes {
             context: String::new(),
             ingress_class: String::new(),
             issuer: String::new(),
+            tcp_service: TcpService::NodePort,
+            tcp_host: String::new(),
             tools_image: String::new(),
             labels: BTreeMap::new(),
             quota_pods: 200,

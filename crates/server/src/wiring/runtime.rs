@@ -10,11 +10,11 @@ use panda_deployer::runtime::Runtime;
 use panda_docker::{DockerConfig, DockerRuntime};
 use panda_domain::clock::Clock;
 use panda_kubernetes::{
-    Acme, EgressRules, KubernetesConfig, KubernetesRuntime, Quota, RegistryEndpoint, Requests,
+    Acme, EgressRules, KubernetesConfig, KubernetesRuntime, PortService, Quota, RegistryEndpoint, Requests,
 };
 use panda_store::Store;
 
-use crate::config::{Config, RuntimeKind};
+use crate::config::{Config, RuntimeKind, TcpService};
 
 /// The setting that says which runtime an installation has.
 const RUNTIME: &str = "runtime";
@@ -108,6 +108,11 @@ pub(crate) fn kubernetes(config: &Config, installation: String, clock: &Clock) -
             memory_percent: cluster.memory_request_percent,
         },
         egress: EgressRules { closed, open: cluster.open_ranges.iter().map(ToString::to_string).collect() },
+        port_service: match cluster.tcp_service {
+            TcpService::NodePort => PortService::NodePort,
+            TcpService::LoadBalancer => PortService::LoadBalancer,
+        },
+        node_host: text(&cluster.tcp_host),
         registries: registries(config),
         tools_image: text(&cluster.tools_image),
         clock: clock.clone(),

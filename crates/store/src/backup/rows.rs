@@ -40,6 +40,7 @@ pub(crate) const TABLES: &[&str] = &[
     "deployments",
     "deployment_progress",
     "domains",
+    "ports",
     "certificates",
     "doomed_images",
     "tasks",

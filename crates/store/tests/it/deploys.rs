@@ -32,6 +32,7 @@ pub(crate) fn new_release(world: &World) -> NewRelease {
             processes: BTreeMap::new(),
             release_command: None,
             files: BTreeMap::new(),
+            ports: Vec::new(),
             http: HttpConfig::default(),
             rollout_timeout_s: 300,
             release_timeout_s: 600,

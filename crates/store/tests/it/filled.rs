@@ -7,6 +7,7 @@ use panda_domain::deployment::DeploymentState;
 use panda_domain::env::{EnvChange, EnvValue};
 use panda_domain::formation::Scale;
 use panda_domain::job::JobPayload;
+use panda_domain::port::{PortRange, PortState, TcpPort};
 use panda_domain::route::CertificateState;
 use panda_domain::secret::Secret;
 use panda_domain::team::Scope;
@@ -78,6 +79,9 @@ async fn settings_of_the_app(test: &TestStore, tx: &mut Tx, world: &World) {
     }
     tx.change_env(team, placement, &[(name("PLAIN"), EnvChange::Unset)].into(), &world.actor).await.unwrap();
     tx.set_scale(placement, &name("web"), &Scale::default()).await.unwrap();
+    let wish = TcpPort { process: name("web"), port: 9000, published: Some(20_000) };
+    tx.claim_ports(team, placement, &[wish], &PortRange::default()).await.unwrap().unwrap();
+    tx.note_port(20_000, &PortState::Open { host: None }).await.unwrap();
     for (n, host) in ["a.example.com", "b.example.com"].into_iter().enumerate() {
         let new = NewDomain {
             team: team.clone(),
@@ -161,6 +165,7 @@ pub(crate) async fn said(store: &Store, filled: &Filled) -> Vec<String> {
         format!("{:?}", tx.placement_by_id(placement).await.unwrap()),
         format!("{:?}", tx.formation(placement).await.unwrap()),
         format!("{:?}", tx.domains(team, placement).await.unwrap()),
+        format!("{:?}", tx.ports(team, placement).await.unwrap()),
         format!("{:?}", tx.trees_of(team).await.unwrap()),
         format!("{:?}", tx.known_blobs(&["ab".repeat(32)]).await.unwrap()),
         format!("{:?}", tx.build(team, &filled.build.id).await.unwrap()),

@@ -38,6 +38,7 @@ pub(crate) async fn release(tx: &mut Tx, world: &World, build: &BuildRow) -> Rel
         processes: BTreeMap::new(),
         release_command: None,
         files: BTreeMap::new(),
+        ports: Vec::new(),
         http: HttpConfig::default(),
         rollout_timeout_s: 300,
         release_timeout_s: 600,

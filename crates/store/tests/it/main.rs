@@ -13,6 +13,7 @@ mod given_certificates;
 mod jobs;
 mod kept;
 mod keys;
+mod ports;
 mod rollouts;
 mod sqlite;
 mod support;

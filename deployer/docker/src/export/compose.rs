@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use panda_deployer::export::{ExportedApp, ExportedProcess, Filling};
+use panda_deployer::export::{ExportedApp, ExportedPort, ExportedProcess, Filling};
 use panda_deployer::runtime::ImageUser;
 use panda_domain::formation::Size;
 use serde::Serialize;
@@ -135,12 +135,22 @@ fn service(app: &ExportedApp, process: &ExportedProcess) -> Service {
     let mut service = common(app, process.size);
     service.entrypoint = process.command.as_deref().map(argv);
     service.environment.extend(environment(&process.variables));
-    service.ports = ports.into_iter().collect();
+    service.ports =
+        ports.into_iter().chain(app.ports_of(&process.name).map(|port| tcp(port, process))).collect();
     service.networks = process.port.is_some().then_some(Networks { default: Aliases { aliases: [alias] } });
     service.stop_signal.clone_from(&process.shutdown.signal);
     service.stop_grace_period = format!("{}s", process.shutdown.grace_s);
     service.deploy.replicas = process.replicas;
     service
+}
+
+/// A port of the host leads to one container: where there are several, the ports after it lead to the others.
+fn tcp(port: &ExportedPort, process: &ExportedProcess) -> String {
+    let ExportedPort { port, published, .. } = port;
+    match u16::try_from(process.replicas.saturating_sub(1)).unwrap_or(u16::MAX) {
+        0 => format!("{published}:{port}"),
+        more => format!("{published}-{}:{port}", published.saturating_add(more)),
+    }
 }
 
 /// The release command, which runs only when it is asked to.

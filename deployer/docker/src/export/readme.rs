@@ -27,6 +27,17 @@ pub(super) fn text(app: &ExportedApp) -> String {
     if let Some((first, last)) = published(app) {
         readme = readme.section("Hosts, certificates and health", &hosts(app, first, last));
     }
+    if !app.ports.is_empty() {
+        let list = app.ports.iter().map(|port| {
+            format!("- `{}`, port {}, from port {} of the host on\n", port.process, port.port, port.published)
+        });
+        let text = format!(
+            "These speak what they speak, without TLS and without anything in between:\n\n{}\nA port of the host leads to one \
+             instance, the next one to the next. A balancer in front of them is yours to choose.",
+            list.collect::<String>()
+        );
+        readme = readme.section("TCP ports", &text);
+    }
     readme
         .image(app, "change `image:` in `compose.yaml`")
         .neighbours(app, "export them too and let both use one network, where they have the same names")

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use panda_deployer::runtime::{RouteSpec, RouteTable, RouteTarget, WorkloadKey};
+use panda_deployer::runtime::{PortSpec, RouteSpec, RouteTable, RouteTarget, WorkloadKey};
 use panda_domain::ids::InstanceId;
 use panda_edge::protocol::{
     Certificate, Challenge, KeyPem, Route, RouteKind, RouteOptions, Snapshot, Upstream,
@@ -10,12 +10,17 @@ use panda_edge::protocol::{
 
 use crate::instances::Instances;
 
+/// How long a connection of a TCP port may stand still.
+const TCP_IDLE_MS: u64 = 4 * 3600 * 1000;
+
 /// Makes the snapshot that serves the table with the instances that are ready now. Its generation is left at 0.
 pub(super) fn of(table: &RouteTable, instances: &Instances) -> Snapshot {
     let ready = instances.upstreams();
+    let routes = table.routes.iter().map(|spec| route(spec, &ready));
+    let ports = table.ports.iter().map(|spec| port(spec, instances));
     Snapshot {
         generation: 0,
-        routes: table.routes.iter().map(|spec| route(spec, &ready)).collect(),
+        routes: routes.chain(ports).collect(),
         certificates: certificates(table),
         challenges: challenges(table),
         redirects: Vec::new(),
@@ -42,6 +47,7 @@ fn route(spec: &RouteSpec, ready: &HashMap<WorkloadKey, Vec<(InstanceId, String)
         app: spec.app.clone(),
         process,
         hosts: vec![spec.host.clone()],
+        tcp_port: None,
         path_prefix: spec.path.clone(),
         kind: if spec.placement.is_some() { RouteKind::App } else { RouteKind::Platform },
         upstreams,
@@ -51,6 +57,25 @@ fn route(spec: &RouteSpec, ready: &HashMap<WorkloadKey, Vec<(InstanceId, String)
             response_timeout_ms: u64::from(spec.http.timeout_s.max(1)) * 1000,
             ..RouteOptions::default()
         },
+    }
+}
+
+/// What is spoken there may be silent for long: only a connection that nobody used for hours is taken for dead.
+fn port(spec: &PortSpec, instances: &Instances) -> Route {
+    let upstreams = instances
+        .at_port(&spec.target, spec.port)
+        .into_iter()
+        .filter_map(|(id, address)| Some(Upstream { id: id.to_string(), address: address.parse().ok()? }));
+    Route {
+        id: format!("tcp-{}", spec.published),
+        app: spec.app.clone(),
+        process: spec.target.process.to_string(),
+        hosts: Vec::new(),
+        tcp_port: Some(spec.published),
+        path_prefix: "/".to_owned(),
+        kind: RouteKind::App,
+        upstreams: upstreams.collect(),
+        options: RouteOptions { idle_timeout_ms: TCP_IDLE_MS, ..RouteOptions::default() },
     }
 }
 

@@ -28,6 +28,7 @@ fn an_app_of_one_instance_without_secrets_needs_nothing_to_be_filled_in() {
         processes: vec![web],
         variables: fillings(&[("GREETING", text("hello"))]),
         files: BTreeMap::new(),
+        ports: Vec::new(),
         release_command: None,
         http: HttpConfig { force_https: false, ..HttpConfig::default() },
         ..shop()

@@ -100,6 +100,15 @@ fn common(app: &ExportedApp, what: &str, steps: &str, holes: &str) -> Readme {
     if let Some((_, port)) = app.web() {
         readme = readme.section("Hosts and certificates", &hosts(app, port));
     }
+    if !app.ports.is_empty() {
+        let text = format!(
+            "`service-*-tcp-*.yaml` publish what isn't HTTP, each at a balancer of the cluster: `kubectl -n {} get services` tells \
+             its address. Where there is none, write `type: NodePort`, and reach it at the port that the same command shows, on any \
+             node.",
+            app.name
+        );
+        readme = readme.section("TCP ports", &text);
+    }
     if app.own_registry {
         let text = format!(
             "If your registry asks for a login, pods use the pull secret `{secret}`, if it is there:\n\n    \

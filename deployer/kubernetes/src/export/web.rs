@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use panda_deployer::export::{ExportedApp, ExportedProcess};
+use panda_deployer::export::{ExportedApp, ExportedPort, ExportedProcess};
 
 use super::workloads::{plain_meta, selector};
 use super::{named, place};
@@ -37,6 +37,29 @@ pub(super) fn service(app: &ExportedApp, process: &ExportedProcess) -> Option<Se
         }),
         status: None,
     })
+}
+
+/// Makes the service that lets the world reach a port: at a balancer, which every cloud and many small clusters have. Which port of
+/// the nodes it takes is the cluster's to choose.
+pub(super) fn published(app: &ExportedApp, process: &ExportedProcess, port: &ExportedPort) -> Service {
+    let name = named(app, &format!("tcp-{}", port.published));
+    let place = Place { labels: selector(app, process), ..place(app, name) };
+    Service {
+        metadata: plain_meta(&place),
+        spec: Some(ServiceSpec {
+            type_: Some("LoadBalancer".to_owned()),
+            selector: Some(selector(app, process)),
+            ports: Some(vec![ServicePort {
+                name: Some("tcp".to_owned()),
+                port: port.published.into(),
+                target_port: Some(IntOrString::Int(port.port.into())),
+                protocol: Some("TCP".to_owned()),
+                ..ServicePort::default()
+            }]),
+            ..ServiceSpec::default()
+        }),
+        status: None,
+    }
 }
 
 /// Makes the Ingress of the app's hosts, `None` when it takes no requests. Its class is the cluster's default; ingress-nginx is

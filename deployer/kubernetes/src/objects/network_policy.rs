@@ -4,8 +4,12 @@ use k8s_openapi::api::networking::v1::{
     IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer,
     NetworkPolicyPort, NetworkPolicySpec,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
+    LabelSelector, LabelSelectorRequirement, OwnerReference,
+};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use panda_deployer::runtime::WorkloadKey;
 
 use super::{Place, map, selecting};
 use crate::config::EgressRules;
@@ -47,6 +51,25 @@ fn ingress(place: &Place) -> NetworkPolicy {
         ..everyone()
     };
     policy(place, "panda-ingress", spec)
+}
+
+/// Lets the world in to one port of a process. It goes with the service that publishes the port.
+pub fn published(place: &Place, to: &WorkloadKey, port: u16, service: OwnerReference) -> NetworkPolicy {
+    let pods = map([(labels::PLACEMENT, to.placement.as_str()), (labels::PROCESS, to.process.as_str())]);
+    let port = NetworkPolicyPort {
+        protocol: Some("TCP".to_owned()),
+        port: Some(IntOrString::Int(port.into())),
+        end_port: None,
+    };
+    let spec = NetworkPolicySpec {
+        pod_selector: Some(selecting(pods)),
+        policy_types: Some(vec!["Ingress".to_owned()]),
+        ingress: Some(vec![NetworkPolicyIngressRule { from: None, ports: Some(vec![port]) }]),
+        ..NetworkPolicySpec::default()
+    };
+    let mut metadata = place.meta();
+    metadata.owner_references = Some(vec![service]);
+    NetworkPolicy { metadata, spec: Some(spec) }
 }
 
 fn dns(place: &Place) -> NetworkPolicy {

@@ -6,7 +6,6 @@ use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use kube::ResourceExt;
 use panda_deployer::runtime::WorkloadKey;
 
-use super::wanted::App;
 use crate::labels;
 use crate::pods;
 use crate::runtime::Driver;
@@ -16,10 +15,10 @@ use crate::workloads::carries;
 const SERVICE: &str = "kubernetes.io/service-name";
 
 impl Driver {
-    /// Tells whether an app's service leads to instances of the release that it should, and to no others; to none only while
-    /// none is ready.
-    pub(super) fn is_in_effect(&self, app: &App) -> bool {
-        let found = self.find(&app.namespace, &app.to);
+    /// Tells whether a service leads to instances of the release that it should, and to no others; to none only while none is
+    /// ready.
+    pub(super) fn is_followed(&self, namespace: &str, service: &str, to: &WorkloadKey) -> bool {
+        let found = self.find(namespace, to);
         let ready: BTreeSet<String> = found
             .pods
             .iter()
@@ -27,7 +26,7 @@ impl Driver {
             .filter_map(|pod| pod.uid())
             .collect();
         let all: BTreeSet<String> = found.pods.iter().filter_map(|pod| pod.uid()).collect();
-        let leads_to = self.leads_to(&app.namespace, &app.service);
+        let leads_to = self.leads_to(namespace, service);
         leads_to.is_subset(&all) && ready.is_subset(&leads_to)
     }
 

@@ -51,7 +51,9 @@ pub(super) fn start(
             complaints.forget(gone.uid().unwrap_or_default().as_str());
         }
     });
-    spawn.kind(view.services.clone(), move |change| services.route_moved(change, |s| s.spec.clone()));
+    spawn.kind(view.services.clone(), move |change| {
+        services.route_moved(change, |s| (s.spec.clone(), s.status.clone()));
+    });
     spawn.kind(view.ingresses.clone(), move |change| ingresses.route_moved(change, |i| i.spec.clone()));
     spawn.kind(view.slices.clone(), move |change| slices.route_moved(change, |s| s.endpoints.clone()));
     if let Some(certificates) = &view.certificates {

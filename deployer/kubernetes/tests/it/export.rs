@@ -19,6 +19,7 @@ fn plain() -> ExportedApp {
         processes: vec![web],
         variables: fillings(&[("GREETING", text("hello"))]),
         files: BTreeMap::new(),
+        ports: Vec::new(),
         release_command: None,
         ..shop()
     }

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use panda_deployer::runtime::{
-    CertificateSpec, EnvironmentKey, EnvironmentSpec, FileSpec, ImageUser, PullImage, SecretEnv, TaskKey,
-    TaskSpec, WorkloadKey, WorkloadSpec,
+    CertificateSpec, EnvironmentKey, EnvironmentSpec, FileSpec, ImageUser, PortSpec, PullImage, SecretEnv,
+    TaskKey, TaskSpec, WorkloadKey, WorkloadSpec,
 };
 use panda_domain::autoscale::Autoscale;
 use panda_domain::formation::Size;
@@ -17,10 +18,10 @@ use panda_kubernetes::objects::deployment::Workload;
 use panda_kubernetes::objects::ingress::{Routed, Rule};
 use panda_kubernetes::objects::{
     Owner, Place, autoscaler, certificate, cluster_issuer, config_map, cron_job, deployment,
-    disruption_budget, files, ingress, job, limit_range, namespace, namespace_name, network_policy, quota,
-    secret, service, service_account, volume_claim, workload_name,
+    disruption_budget, files, ingress, job, limit_range, namespace, namespace_name, network_policy,
+    published, published_name, quota, secret, service, service_account, volume_claim, workload_name,
 };
-use panda_kubernetes::{Acme, KubernetesConfig};
+use panda_kubernetes::{Acme, KubernetesConfig, PortService};
 use serde::Serialize;
 
 fn yaml(object: &impl Serialize) -> String {
@@ -109,7 +110,7 @@ fn an_environment_is_a_namespace_with_bounds_and_closed_doors() {
     assert_ne!(name, namespace_name(&environment(), 1));
     insta::assert_snapshot!("namespace", yaml(&namespace::namespace(&owner(), &environment(), &name)));
     let bounds = [
-        yaml(&quota::quota(&place("panda"), &config.quota)),
+        yaml(&quota::quota(&place("panda"), &config.quota, PortService::NodePort, 0)),
         yaml(&limit_range::limit_range(&place("panda"), config.default_limits, config.requests)),
         yaml(&service_account::service_account(&place("panda"))),
     ];
@@ -241,4 +242,30 @@ fn what_stands_by_a_workload_bounds_disruption_and_follows_its_load() {
     assert!(disruption_budget::disruption_budget(&place, &alone).is_none(), "it would hold its node");
     let alone_now = WorkloadSpec { autoscale: Some(autoscale), ..alone };
     assert!(disruption_budget::disruption_budget(&place, &alone_now).is_some(), "it may have more");
+}
+
+#[test]
+fn a_published_port_is_a_service_with_a_policy_that_lets_it_in_and_room_in_the_quota() {
+    let spec = spec();
+    let port = PortSpec { published: 30_000, target: spec.key.clone(), port: 9000, app: "shop".to_owned() };
+    let key = &environment().key;
+    let labels = owner().port(key, &spec.key.placement, "shop");
+    let place = Place { labels, ..place(&published_name("shop", 30_000)) };
+    let service = |kind| published::published(&place, &port, kind);
+    let owner = OwnerReference {
+        api_version: "v1".into(),
+        kind: "Service".into(),
+        name: place.name.clone(),
+        uid: "7".into(),
+        ..OwnerReference::default()
+    };
+    let quota = |kind| yaml(&quota::quota(&place, &KubernetesConfig::new("acme").quota, kind, 2));
+    let objects = [
+        yaml(&service(PortService::NodePort)),
+        yaml(&network_policy::published(&place, &port.target, port.port, owner)),
+        quota(PortService::NodePort),
+        yaml(&service(PortService::LoadBalancer)),
+        quota(PortService::LoadBalancer),
+    ];
+    insta::assert_snapshot!("published-port", objects.join("---\n"));
 }

@@ -9,6 +9,7 @@ use panda_domain::ids::{IdSource, InstanceId};
 use panda_domain::image::Digest;
 use panda_domain::instance::{InstanceState, LastExit};
 use panda_domain::names::EnvironmentName;
+use panda_domain::port::PortState;
 use panda_domain::release::Shutdown;
 
 use super::after;
@@ -214,14 +215,17 @@ impl State {
             };
             (route.id.clone(), addresses)
         });
-        ObservedRoutes { upstreams: upstreams.collect() }
+        let ports = self.table.ports.iter().map(|port| (port.published, PortState::Open { host: None }));
+        ObservedRoutes { upstreams: upstreams.collect(), ports: ports.collect() }
     }
 
     /// Tells whether the ingress sends requests to a workload.
     pub(super) fn is_routed(&self, key: &WorkloadKey) -> bool {
-        self.table.routes.iter().any(
-            |route| matches!(&route.target, RouteTarget::Workloads(workloads) if workloads.contains(key)),
-        )
+        let by_port = self.table.ports.iter().any(|port| port.target == *key);
+        by_port
+            || self.table.routes.iter().any(
+                |route| matches!(&route.target, RouteTarget::Workloads(workloads) if workloads.contains(key)),
+            )
     }
 
     fn ready(&self, key: &WorkloadKey) -> Vec<String> {

@@ -20,7 +20,7 @@ use serde_json::json;
 
 use super::note;
 use crate::Platform;
-use crate::app::{apps, autoscale, uploads};
+use crate::app::{apps, autoscale, ports, uploads};
 use crate::auth::Principal;
 use crate::error::{Error, Result};
 
@@ -113,9 +113,12 @@ pub async fn deploy(
     if !wish.no_cache
         && super::repeat::is_unchanged(&mut tx, &row, &source, &frozen, &manifest, env_version).await?
     {
+        // What a deploy that failed since was given.
+        tx.settle_ports(&row.placement.id, &manifest.ports).await?;
         tx.commit().await?;
         return Ok(Accepted { row, deployment: None, notices: Vec::new() });
     }
+    ports::claim(platform, &mut tx, &row, &manifest.ports).await?;
     // In this transaction: whoever was told that it is accepted needs the source to be there still.
     if let Source::Upload { tree, .. } = &source
         && !tx.touch_tree(&principal.team, tree).await?

@@ -15,7 +15,7 @@ use serde_json::json;
 use super::accept::{Accepted, job_for, overtake_unbuilt};
 use super::note;
 use crate::Platform;
-use crate::app::apps;
+use crate::app::{apps, ports};
 use crate::auth::Principal;
 use crate::error::{Error, Result};
 
@@ -48,6 +48,7 @@ pub async fn roll_back(
             Error::conflict(text).with_hint("go back to a newer release, or deploy the old source again")
         );
     }
+    ports::claim(platform, &mut tx, &row, &release.config.ports).await?;
     let source = Source::Release { number: release.number };
     let deployment = insert(&mut tx, principal, &row, Trigger::Rollback, source, release.env_version).await?;
     let made = tx.hand_over(&deployment, &copy_of(&release, principal)).await?;

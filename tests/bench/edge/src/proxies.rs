@@ -202,6 +202,7 @@ pub(crate) fn route(number: usize, host: &str, port: u16) -> Route {
         app: format!("app-{number}"),
         process: "web".to_owned(),
         hosts: vec![host.to_owned()],
+        tcp_port: None,
         path_prefix: "/".to_owned(),
         kind: RouteKind::App,
         upstreams: vec![Upstream {

@@ -71,6 +71,8 @@ fn exported(harness: &Harness) -> Result<ExportedApp> {
         processes: vec![web, worker],
         variables: fillings(&[("API_TOKEN", hole("API_TOKEN")), ("ODD", text(ODD)), ("ON", text("yes"))]),
         files: fillings(&[("/etc/app/text", text("a = $HOME\n")), ("/etc/app/key", hole("SIGNING_KEY"))]),
+        // Ports of the host that other runs may have.
+        ports: Vec::new(),
         release_command: None,
         ..shop()
     })

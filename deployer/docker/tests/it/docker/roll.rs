@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use panda_deployer::runtime::{Progress, RouteSpec, RouteTable, RouteTarget, WorkloadKey};
+use panda_deployer::runtime::{PortSpec, Progress, RouteSpec, RouteTable, RouteTarget, WorkloadKey};
+use panda_domain::port::PortState;
 use panda_domain::release::HttpConfig;
 use panda_edge::{AccessLogTarget, Edge, EdgeConfig};
 use panda_test_support::runtime_conformance::{App, Harness, Place, run};
@@ -47,17 +48,28 @@ async fn replaced(harness: &mut Harness, place: &Place) -> Result<()> {
     let front = *EDGE.get().expect("set before the contract runs");
     let old = harness.spec(place, App::Web, 3);
     harness.serve(&old).await?;
-    let routed = harness.runtime.ensure_routes(&table(harness, place, &old.key)).await?;
+    let port = free_port()?;
+    let routed = harness.runtime.ensure_routes(&table(harness, place, &old.key, port)).await?;
     ensure!(routed.upstreams[0].1.len() == 3, "{routed:?}");
+    ensure!(routed.ports == [(port, PortState::Open { host: None })], "{routed:?}");
     ensure!(harness.runtime.routes_stand().await?, "nothing happened since");
+    let refused = harness.runtime.ensure_routes(&table(harness, place, &old.key, 0)).await?;
+    ensure!(
+        refused.upstreams[0].1.len() == 3,
+        "a port that the edge refuses takes nothing else along: {refused:?}"
+    );
+    ensure!(matches!(refused.ports[0], (0, PortState::Failed { .. })), "{refused:?}");
+    harness.runtime.ensure_routes(&table(harness, place, &old.key, port)).await?;
 
     let failures = Arc::new(AtomicU32::new(0));
     let sent = Arc::new(AtomicU32::new(0));
+    let at_port = SocketAddr::from(([127, 0, 0, 1], port));
     let prober = tokio::spawn(probe(front, Arc::clone(&sent), Arc::clone(&failures)));
+    let port_prober = tokio::spawn(probe(at_port, Arc::clone(&sent), Arc::clone(&failures)));
     let new = harness.spec(place, App::Root, 3);
     harness.serve(&new).await?;
     ensure!(!harness.runtime.routes_stand().await?, "instances became ready");
-    let routed = harness.runtime.ensure_routes(&table(harness, place, &new.key)).await?;
+    let routed = harness.runtime.ensure_routes(&table(harness, place, &new.key, port)).await?;
     ensure!(routed.upstreams[0].1.len() == 3, "{routed:?}");
     harness
         .until("the old release is gone", || async {
@@ -66,13 +78,20 @@ async fn replaced(harness: &mut Harness, place: &Place) -> Result<()> {
         })
         .await?;
     prober.abort();
+    port_prober.abort();
     let (sent, failures) = (sent.load(Ordering::SeqCst), failures.load(Ordering::SeqCst));
     ensure!(sent > 20 && failures == 0, "{failures} of {sent} requests failed");
     Ok(())
 }
 
-/// A table with one route to one workload.
-fn table(harness: &Harness, place: &Place, key: &WorkloadKey) -> RouteTable {
+/// A port that was free a moment ago.
+fn free_port() -> Result<u16> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// A table with one route and one port to one workload.
+fn table(harness: &Harness, place: &Place, key: &WorkloadKey, published: u16) -> RouteTable {
+    let port = PortSpec { published, target: key.clone(), port: 8080, app: "shop".to_owned() };
     let route = RouteSpec {
         id: harness.ids.next(),
         placement: Some(place.placement.clone()),
@@ -82,7 +101,7 @@ fn table(harness: &Harness, place: &Place, key: &WorkloadKey) -> RouteTable {
         target: RouteTarget::Workloads(vec![key.clone()]),
         http: HttpConfig { force_https: false, ..HttpConfig::default() },
     };
-    RouteTable { routes: vec![route], ..RouteTable::default() }
+    RouteTable { routes: vec![route], ports: vec![port], ..RouteTable::default() }
 }
 
 async fn probe(front: SocketAddr, sent: Arc<AtomicU32>, failures: Arc<AtomicU32>) {

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use panda_deployer::runtime::{Progress, RouteSpec, RouteTable, RouteTarget, WorkloadKey};
+use panda_deployer::runtime::{PortSpec, Progress, RouteSpec, RouteTable, RouteTarget, WorkloadKey};
+use panda_domain::port::PortState;
 use panda_domain::release::HttpConfig;
 use panda_test_support::runtime_conformance::{App, Harness, Place, run};
 use panda_test_support::skip::skip;
@@ -60,6 +61,64 @@ async fn replaced(harness: &mut Harness, place: &Place) -> Result<()> {
     let (sent, failures) = (sent.load(Ordering::SeqCst), failures.load(Ordering::SeqCst));
     ensure!(sent > 20 && failures == 0, "{failures} of {sent} requests failed");
     harness.runtime.ensure_routes(&RouteTable::default()).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_published_port_follows_the_release_and_goes_with_its_quota() {
+    let Some(bench) = Bench::new() else { return };
+    let harness = bench.harness().await.expect("the driver connects");
+    run(harness, |harness, place| Box::pin(published(harness, place))).await.expect("the contract holds");
+}
+
+async fn published(harness: &mut Harness, place: &Place) -> Result<()> {
+    // Of the band that a cluster gives to nobody unasked; another run may have it.
+    let number = 30_000 + u16::try_from(std::process::id() % 80)?;
+    let table = |key: &WorkloadKey, published: u16| RouteTable {
+        ports: vec![PortSpec { published, target: key.clone(), port: 8080, app: "shop".to_owned() }],
+        ..RouteTable::default()
+    };
+    let old = harness.spec(place, App::Web, 2);
+    harness.serve(&old).await?;
+    let told = harness.runtime.ensure_routes(&table(&old.key, number)).await?.ports;
+    let [(_, PortState::Open { host: Some(node) })] = &told[..] else { anyhow::bail!("{told:?}") };
+    let address = format!("{node}:{number}");
+    let answers = || async {
+        let answer = get(&address, "shop.test").await.unwrap_or_default();
+        Ok(answer.starts_with("HTTP/1.1 200").then_some(()))
+    };
+    harness.until("the node takes its connections", answers).await?;
+    ensure!(harness.runtime.routes_stand().await?, "nothing happened since");
+    let manifest = harness.runtime.manifest(&place.key, &place.placement).await?;
+    ensure!(
+        manifest.contains(&format!("nodePort: {number}")) && manifest.contains("NetworkPolicy"),
+        "{manifest}"
+    );
+
+    let sent = Arc::new(AtomicU32::new(0));
+    let failures = Arc::new(AtomicU32::new(0));
+    let prober =
+        tokio::spawn(probe(address.clone(), "shop.test".into(), Arc::clone(&sent), Arc::clone(&failures)));
+    let new = harness.spec(place, App::Root, 2);
+    harness.serve(&new).await?;
+    let told = harness.runtime.ensure_routes(&table(&new.key, number)).await?.ports;
+    ensure!(matches!(told[..], [(_, PortState::Open { .. })]), "{told:?}");
+    harness
+        .until("the old release is gone", || async {
+            let progress = harness.runtime.remove_workload(&old.key, &old.shutdown).await?;
+            Ok((progress == Progress::Converged).then_some(()))
+        })
+        .await?;
+    prober.abort();
+    let (sent, failures) = (sent.load(Ordering::SeqCst), failures.load(Ordering::SeqCst));
+    ensure!(sent > 20 && failures == 0, "{failures} of {sent} connections failed");
+
+    let told = harness.runtime.ensure_routes(&table(&new.key, 80)).await?.ports;
+    let [(80, PortState::Failed { reason })] = &told[..] else { anyhow::bail!("{told:?}") };
+    ensure!(reason.contains("range"), "the cluster's own words: {reason}");
+    ensure!(harness.runtime.ensure_routes(&RouteTable::default()).await?.ports.is_empty());
+    let manifest = harness.runtime.manifest(&place.key, &place.placement).await?;
+    ensure!(!manifest.contains("NodePort"), "{manifest}");
     Ok(())
 }
 
