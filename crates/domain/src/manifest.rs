@@ -17,6 +17,7 @@ mod build;
 mod command;
 mod deploy;
 mod error;
+mod figures;
 mod guard;
 mod parts;
 mod ports;
