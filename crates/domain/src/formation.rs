@@ -1,6 +1,7 @@
 //! Replicas and size of each process.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +10,10 @@ use crate::names::ProcessName;
 
 /// The most replicas that one process may have.
 pub const MAX_REPLICAS: u32 = 1000;
+/// How many thousandths of a core a replica may have.
+pub const CPU_MILLIS: RangeInclusive<u32> = 10..=256_000;
+/// How many bytes of memory a replica may have: 16 MiB to 1 TiB.
+pub const MEMORY_BYTES: RangeInclusive<u64> = 16 << 20..=1 << 40;
 
 /// How much one replica may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -16,6 +16,7 @@ mod build;
 mod command;
 mod deploy;
 mod error;
+mod figures;
 mod guard;
 mod parts;
 mod process;

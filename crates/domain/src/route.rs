@@ -31,6 +31,13 @@ pub enum CertificateState {
     },
 }
 
+/// Tells whether a name in a certificate is for a host or a wildcard; a wildcard is for one label and no more.
+pub fn certificate_covers(name: &str, host: &str) -> bool {
+    let one_label =
+        |zone: &str| host.split_once('.').is_some_and(|(first, rest)| first != "*" && rest == zone);
+    name == host || name.strip_prefix("*.").is_some_and(one_label)
+}
+
 /// Why a route exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -39,4 +46,30 @@ pub enum RouteKind {
     Given,
     /// A domain that a person added.
     Domain,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wildcard_is_for_one_label_and_for_itself() {
+        for (name, host) in [
+            ("www.ann.example", "www.ann.example"),
+            ("*.ann.example", "www.ann.example"),
+            ("*.ann.example", "*.ann.example"),
+        ] {
+            assert!(certificate_covers(name, host), "{name} {host}");
+        }
+        for (name, host) in [
+            ("*.ann.example", "ann.example"),
+            ("*.ann.example", "a.b.ann.example"),
+            ("www.ann.example", "*.ann.example"),
+            ("*.example", "*.ann.example"),
+            ("*.example", "*.example.org"),
+        ] {
+            assert!(!certificate_covers(name, host), "{name} {host}");
+        }
+        assert!(!certificate_covers("*.ann.example", "*.*.ann.example"));
+    }
 }

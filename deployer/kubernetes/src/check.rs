@@ -14,6 +14,7 @@ use kube::api::{ListParams, PostParams};
 use kube::client::Body;
 use panda_deployer::runtime::{Check, CheckState, RuntimeResult};
 
+use crate::causes::with_causes;
 use crate::labels;
 use crate::runtime::Driver;
 use crate::view::Kind;
@@ -56,12 +57,12 @@ impl Driver {
             Ok(version) => ok("Kubernetes", version.git_version),
             Err(error) => {
                 let fix = "check the kubeconfig, and that this machine reaches the API server";
-                return vec![failed("Kubernetes", whole(&error), fix)];
+                return vec![failed("Kubernetes", with_causes(&error), fix)];
             }
         };
         let view = match self.view.fresh() {
             Ok(()) => ok("watching", "every kind of object is up to date".to_owned()),
-            Err(error) => failed("watching", whole(&error), "see the rights below; else wait a moment"),
+            Err(error) => failed("watching", with_causes(&error), "see the rights below; else wait a moment"),
         };
         let mut checks = vec![first, view];
         let (rights, nodes, ingress, storage, dns, clock) = tokio::join!(
@@ -86,7 +87,9 @@ impl Driver {
                     Ok(true) => {}
                     Ok(false) if subresource.is_empty() => missing.push(format!("{verb} {resource}")),
                     Ok(false) => missing.push(format!("{verb} {resource}/{subresource}")),
-                    Err(error) => return failed("rights", whole(&error), "look at the API server's log"),
+                    Err(error) => {
+                        return failed("rights", with_causes(&error), "look at the API server's log");
+                    }
                 }
             }
         }
@@ -124,7 +127,11 @@ impl Driver {
             Ok(nodes) => nodes.items,
             // A right that nothing else needs.
             Err(error) => {
-                return warning("nodes", whole(&error), "allow the server to list nodes, or ignore this");
+                return warning(
+                    "nodes",
+                    with_causes(&error),
+                    "allow the server to list nodes, or ignore this",
+                );
             }
         };
         let ready = nodes.iter().filter(|node| {
@@ -154,7 +161,9 @@ impl Driver {
                 let fix = "install an ingress controller, or name its class in the server's settings";
                 failed("ingress class", seen, fix)
             }
-            Err(error) => failed("ingress class", whole(&error), "allow the server to list ingress classes"),
+            Err(error) => {
+                failed("ingress class", with_causes(&error), "allow the server to list ingress classes")
+            }
         }
     }
 
@@ -185,7 +194,7 @@ impl Driver {
                 Some(class) => ok("storage class", class.name_any()),
                 None => warning("storage class", "none is the default: volumes need one".to_owned(), fix),
             },
-            Err(error) => warning("storage class", whole(&error), fix),
+            Err(error) => warning("storage class", with_causes(&error), fix),
         }
     }
 
@@ -215,7 +224,7 @@ impl Driver {
                     count => ok("DNS", format!("{count} endpoints")),
                 }
             }
-            Err(error) => warning("DNS", whole(&error), fix),
+            Err(error) => warning("DNS", with_causes(&error), fix),
         }
     }
 
@@ -240,14 +249,6 @@ impl Driver {
         } else {
             warning("clock", format!("{} s from the API server's", apart.as_secs()), fix)
         }
-    }
-}
-
-/// Returns an error with its causes.
-fn whole(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {}", whole(source)),
-        None => error.to_string(),
     }
 }
 

@@ -14,6 +14,7 @@ use panda_domain::image::Digest;
 use panda_domain::secret::Secret;
 use serde::Deserialize;
 
+use crate::causes::with_causes;
 use crate::config::{KubernetesConfig, RegistryEndpoint};
 use crate::reasons::{self, Reason};
 use crate::runtime::Driver;
@@ -254,7 +255,7 @@ async fn within<T>(
 
 /// Says in words for people why an image isn't to be had, and whether it may be later.
 fn explain(doing: &str, error: &OciDistributionError) -> RuntimeError {
-    let message = whole(error);
+    let message = with_causes(error);
     let said = match error {
         OciDistributionError::RequestError(_) | OciDistributionError::IoError(_) => None,
         OciDistributionError::ServerError { code, .. } if *code == 429 || *code >= 500 => None,
@@ -276,20 +277,6 @@ fn explain(doing: &str, error: &OciDistributionError) -> RuntimeError {
 /// Registries' codes in the words that nodes use for the same.
 fn registry_words(message: &str) -> String {
     message.replace("ManifestUnknown", "manifest unknown").replace("NameUnknown", "name unknown")
-}
-
-/// Returns an error with all its causes.
-fn whole(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let more = cause.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        source = cause.source();
-    }
-    text
 }
 
 fn read(config: &str) -> Inside {

@@ -4,6 +4,7 @@
 //! the objects themselves. Must not know the store, deployments or users.
 
 mod autoscalers;
+mod causes;
 mod check;
 mod cluster;
 mod config;

@@ -1,6 +1,7 @@
 //! `scale`: how many, and how large.
 
 use panda_api_types::{App, ErrorCode, ScaleRequest};
+use panda_domain::formation::{CPU_MILLIS, MEMORY_BYTES};
 use panda_domain::manifest::{closest, parse_bytes, parse_cpu};
 use reqwest::Method;
 
@@ -45,15 +46,15 @@ fn request(app: &App, args: &ScaleArgs) -> Result<ScaleRequest> {
         named.push(main_process(app)?);
     }
     if let Some(cpu) = &args.cpu {
-        let millis = parse_cpu(cpu).filter(|millis| (10..=64_000).contains(millis));
+        let millis = parse_cpu(cpu).filter(|millis| CPU_MILLIS.contains(millis));
         let millis = millis.ok_or_else(|| {
             CliError::usage(format!("`{cpu}` is no share of cores"))
-                .hint("use 0.01 to 64, such as 0.5 or 250m")
+                .hint("use 0.01 to 256, such as 0.5 or 250m")
         })?;
         request.cpu_millis = named.iter().map(|process| (process.clone(), millis)).collect();
     }
     if let Some(size) = &args.memory {
-        let bytes = parse_bytes(size).filter(|bytes| (16 << 20..=1 << 40).contains(bytes));
+        let bytes = parse_bytes(size).filter(|bytes| MEMORY_BYTES.contains(bytes));
         let bytes = bytes.ok_or_else(|| {
             CliError::usage(format!("`{size}` is no size of memory")).hint("use 16Mi to 1Ti, such as 512Mi")
         })?;

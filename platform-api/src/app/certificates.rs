@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use panda_api_types::FieldError;
 use panda_deployer::certificates::first_warning;
 use panda_domain::names::Hostname;
-use panda_domain::route::CertificateState;
+use panda_domain::route::{CertificateState, certificate_covers};
 use panda_domain::team::Permission;
 use panda_store::{CertificateRow, PlacementRow, Store, Tx};
 use rustls::pki_types::CertificateDer;
@@ -136,7 +136,8 @@ pub async fn remove(store: &Store, principal: &Principal, target: Target<'_>, na
 pub(super) async fn cover(tx: &mut Tx, row: &PlacementRow, host: &str) -> Result<()> {
     let there = given(tx, row).await?;
     let of_host = there.iter().any(|(_, certificate)| certificate.host == host);
-    let wildcard = there.into_iter().find(|(name, _)| name.starts_with("*.") && leaf::covers(name, host));
+    let wildcard =
+        there.into_iter().find(|(name, _)| name.starts_with("*.") && certificate_covers(name, host));
     if let Some((_, certificate)) = wildcard.filter(|_| !of_host) {
         tx.upsert_certificate(&CertificateRow { host: host.to_owned(), ..certificate }).await?;
     }
@@ -177,12 +178,12 @@ async fn proven_hosts(tx: &mut Tx, row: &PlacementRow) -> Result<Vec<String>> {
 /// Returns the app's proven domains that a name means; never none.
 async fn proven(tx: &mut Tx, row: &PlacementRow, name: &str) -> Result<Vec<String>> {
     let hosts: Vec<String> =
-        proven_hosts(tx, row).await?.into_iter().filter(|host| leaf::covers(name, host)).collect();
+        proven_hosts(tx, row).await?.into_iter().filter(|host| certificate_covers(name, host)).collect();
     if !hosts.is_empty() {
         return Ok(hosts);
     }
     let all = tx.domains(&row.placement.team, &row.placement.id).await?;
-    match all.iter().find(|domain| leaf::covers(name, domain.host.as_str())) {
+    match all.iter().find(|domain| certificate_covers(name, domain.host.as_str())) {
         Some(domain) => Err(Error::conflict(format!("domain `{}` isn't proven yet", domain.host))
             .with_hint(format!("panda domains verify {}", domain.host))),
         None => Err(Error::not_found("domain")),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use panda_api_types::FieldError;
-use panda_domain::formation::{Formation, MAX_REPLICAS};
+use panda_domain::formation::{CPU_MILLIS, Formation, MAX_REPLICAS, MEMORY_BYTES};
 use panda_domain::names::{AppName, EnvironmentName, ProcessName};
 use panda_domain::team::Permission;
 use panda_store::{PlacedRow, PlacementRow, Store, Tx};
@@ -14,11 +14,6 @@ use super::events::{self, NewEventText};
 use super::processes;
 use crate::auth::Principal;
 use crate::error::{Error, Result};
-
-const MIN_CPU_MILLIS: u32 = 10;
-const MAX_CPU_MILLIS: u32 = 64_000;
-const MIN_MEMORY: u64 = 16 << 20;
-const MAX_MEMORY: u64 = 1 << 40;
 
 /// What of one process is to change.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,12 +37,12 @@ pub fn check_bounds(changes: &ScaleChanges) -> Result<()> {
         if change.replicas.is_some_and(|n| n > MAX_REPLICAS) {
             add(format!("replicas.{process}"), format!("has to be from 0 to {MAX_REPLICAS}"));
         }
-        if change.cpu_millis.is_some_and(|n| !(MIN_CPU_MILLIS..=MAX_CPU_MILLIS).contains(&n)) {
-            let message =
-                format!("has to be from {MIN_CPU_MILLIS} to {MAX_CPU_MILLIS} thousandths of a core");
+        if change.cpu_millis.is_some_and(|n| !CPU_MILLIS.contains(&n)) {
+            let (least, most) = (CPU_MILLIS.start(), CPU_MILLIS.end());
+            let message = format!("has to be from {least} to {most} thousandths of a core");
             add(format!("cpu_millis.{process}"), message);
         }
-        if change.memory_bytes.is_some_and(|n| !(MIN_MEMORY..=MAX_MEMORY).contains(&n)) {
+        if change.memory_bytes.is_some_and(|n| !MEMORY_BYTES.contains(&n)) {
             add(format!("memory_bytes.{process}"), "has to be from 16 MiB to 1 TiB".to_owned());
         }
     }

@@ -9,6 +9,10 @@ use crate::release::{FileContent, ProcessSpec, ReleaseConfig};
 use crate::source::{Source, is_git_sha};
 use crate::source_tree::TreeHash;
 
+use super::figures::{
+    self, BODY_LIMIT_BYTES, DRAIN_S, FAILURES, GRACE_S, HEALTH_TIMEOUT_S, HTTP_TIMEOUT_S, INTERVAL_S,
+    PROBE_S, RELEASE_TIMEOUT_S, STARTUP_S,
+};
 use super::parts::MAX_ITEMS;
 use super::process::SIGNALS;
 use super::text;
@@ -55,10 +59,10 @@ impl Look {
 /// Fails with the first setting of a release that no manifest could have made.
 pub fn check_release(config: &ReleaseConfig) -> Result<(), OutOfBounds> {
     let mut look = Look::default();
-    look.within(config.rollout_timeout_s, &(10..=3600), "rollout_timeout");
-    look.within(config.release_timeout_s, &(1..=86_400), "release_timeout");
-    look.within(config.http.timeout_s, &(1..=3600), "http.timeout");
-    look.within(config.http.body_limit_bytes, &(1 << 10..=10 << 30), "http.body_limit");
+    look.within(config.rollout_timeout_s, &HEALTH_TIMEOUT_S, "rollout_timeout");
+    look.within(config.release_timeout_s, &RELEASE_TIMEOUT_S, "release_timeout");
+    look.within(config.http.timeout_s, &HTTP_TIMEOUT_S, "http.timeout");
+    look.within(config.http.body_limit_bytes, &BODY_LIMIT_BYTES, "http.body_limit");
     look.within(config.files.len(), &(0..=MAX_ITEMS), "files");
     command(&mut look, config.release_command.as_deref(), "release_command");
     for (name, spec) in &config.processes {
@@ -77,20 +81,20 @@ fn process(look: &mut Look, spec: &ProcessSpec, at: &str) {
     look.demand(spec.port != Some(0), format!("{at}.port"), "has to be from 1 to 65535");
     let health = &spec.health;
     for (figure, range, key) in [
-        (health.interval_s, 1..=3600, "interval"),
-        (health.timeout_s, 1..=300, "timeout"),
-        (health.startup_s, 1..=3600, "startup"),
-        (health.failures, 1..=100, "failures"),
+        (health.interval_s, INTERVAL_S, "interval"),
+        (health.timeout_s, PROBE_S, "timeout"),
+        (health.startup_s, STARTUP_S, "startup"),
+        (health.failures, FAILURES, "failures"),
     ] {
         look.within(figure, &range, format!("{at}.health.{key}"));
     }
-    let ok = (100..=599).contains(&health.ok_from) && (health.ok_from..=599).contains(&health.ok_to);
+    let ok = figures::are_statuses(health.ok_from, health.ok_to);
     look.demand(ok, format!("{at}.health.ok"), "is no range of HTTP statuses");
     let path = health.path.as_deref().is_none_or(text::is_url_path);
     look.demand(path, format!("{at}.health.path"), "is no path of a URL");
     look.demand(!health.liveness || health.path.is_some(), format!("{at}.health.liveness"), "needs a path");
-    look.within(spec.shutdown.drain_s, &(0..=600), format!("{at}.shutdown.drain"));
-    look.within(spec.shutdown.grace_s, &(1..=600), format!("{at}.shutdown.grace"));
+    look.within(spec.shutdown.drain_s, &DRAIN_S, format!("{at}.shutdown.drain"));
+    look.within(spec.shutdown.grace_s, &GRACE_S, format!("{at}.shutdown.grace"));
     let signal = SIGNALS.contains(&spec.shutdown.signal.as_str());
     look.demand(signal, format!("{at}.shutdown.signal"), "is no signal that ends a process");
 }

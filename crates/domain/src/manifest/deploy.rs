@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::figures::{BODY_LIMIT_BYTES, HEALTH_TIMEOUT_S, HTTP_TIMEOUT_S, RELEASE_TIMEOUT_S};
 use super::section::{Later, Mistakes, Section};
 use super::{command, quantity, text};
 
@@ -52,8 +53,9 @@ pub(super) fn read(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Dep
     section.read("strategy", m, |node| text::word(node, &[("rolling", ())], &later));
     let config = DeployConfig {
         release: section.read("release", m, command::command).flatten(),
-        release_timeout_s: section.read("release_timeout", m, |node| quantity::seconds(node, 1..=86_400)),
-        health_timeout_s: section.read("health_timeout", m, |node| quantity::seconds(node, 10..=3600)),
+        release_timeout_s: section
+            .read("release_timeout", m, |node| quantity::seconds(node, RELEASE_TIMEOUT_S)),
+        health_timeout_s: section.read("health_timeout", m, |node| quantity::seconds(node, HEALTH_TIMEOUT_S)),
         auto_rollback: section.read("auto_rollback", m, text::flag),
     };
     section.finish(m, DEPLOY_LATER);
@@ -63,9 +65,8 @@ pub(super) fn read(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Dep
 pub(super) fn read_http(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> HttpSettings {
     let m = mistakes;
     let settings = HttpSettings {
-        timeout_s: section.read("timeout", m, |node| quantity::seconds(node, 1..=3600)),
-        body_limit_bytes: section
-            .read("body_limit", m, |node| quantity::bytes(node, (1 << 10, "1Ki"), (10 << 30, "10Gi"))),
+        timeout_s: section.read("timeout", m, |node| quantity::seconds(node, HTTP_TIMEOUT_S)),
+        body_limit_bytes: section.read("body_limit", m, |node| quantity::bytes(node, BODY_LIMIT_BYTES)),
         force_https: section.read("force_https", m, text::flag),
     };
     section.finish(m, HTTP_LATER);

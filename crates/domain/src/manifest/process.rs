@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::autoscale::{Autoscale, PERCENTS};
-use crate::formation::MAX_REPLICAS;
+use crate::formation::{MAX_REPLICAS, MEMORY_BYTES};
 use crate::names::ProcessName;
 
 use super::error::{Fault, shown};
+use super::figures::{self, DRAIN_S, FAILURES, GRACE_S, INTERVAL_S, PROBE_S, STARTUP_S};
 use super::section::{Later, Mistakes, Section};
 use super::tree::{Node, Value};
 use super::{command, quantity, text};
@@ -102,8 +103,7 @@ fn read(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> ProcessConfig 
         port: section.read("port", m, port),
         replicas: section.read("replicas", m, |node| quantity::whole(node, 0..=MAX_REPLICAS)),
         cpu_millis: section.read("cpu", m, quantity::cpu),
-        memory_bytes: section
-            .read("memory", m, |node| quantity::bytes(node, (16 << 20, "16Mi"), (1 << 40, "1Ti"))),
+        memory_bytes: section.read("memory", m, |node| quantity::bytes(node, MEMORY_BYTES)),
         autoscale: section.section("autoscale", m).and_then(|table| autoscale(table, autoscale_at, m)),
         shutdown: section.section("shutdown", m).map(|table| shutdown(table, m)).unwrap_or_default(),
         health: section.section("health", m).map(|table| health(table, m)).unwrap_or_default(),
@@ -143,8 +143,8 @@ fn autoscale(mut section: Section<'_>, at: usize, m: &mut Mistakes<'_>) -> Optio
 fn shutdown(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> ShutdownConfig {
     let config = ShutdownConfig {
         signal: section.read("signal", mistakes, signal),
-        drain_s: section.read("drain", mistakes, |node| quantity::seconds(node, 0..=600)),
-        grace_s: section.read("grace", mistakes, |node| quantity::seconds(node, 1..=600)),
+        drain_s: section.read("drain", mistakes, |node| quantity::seconds(node, DRAIN_S)),
+        grace_s: section.read("grace", mistakes, |node| quantity::seconds(node, GRACE_S)),
     };
     section.finish(mistakes, &[]);
     config
@@ -155,10 +155,10 @@ fn health(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> HealthConfig
     let liveness_at = section.entries().find(|(key, ..)| *key == "liveness").map(|(_, at, _)| at);
     let config = HealthConfig {
         path: section.read("path", m, text::url_path),
-        interval_s: section.read("interval", m, |node| quantity::seconds(node, 1..=3600)),
-        timeout_s: section.read("timeout", m, |node| quantity::seconds(node, 1..=300)),
-        startup_s: section.read("startup", m, |node| quantity::seconds(node, 1..=3600)),
-        failures: section.read("failures", m, |node| quantity::whole(node, 1..=100)),
+        interval_s: section.read("interval", m, |node| quantity::seconds(node, INTERVAL_S)),
+        timeout_s: section.read("timeout", m, |node| quantity::seconds(node, PROBE_S)),
+        startup_s: section.read("startup", m, |node| quantity::seconds(node, STARTUP_S)),
+        failures: section.read("failures", m, |node| quantity::whole(node, FAILURES)),
         ok: section.read("ok", m, statuses),
         liveness: section.read("liveness", m, text::flag),
     };
@@ -192,7 +192,7 @@ fn statuses(node: &Node) -> Result<(u16, u16), Fault> {
         }
         _ => None,
     };
-    range.filter(|(low, high)| (100..=599).contains(low) && (*low..=599).contains(high)).ok_or_else(|| {
+    range.filter(|(low, high)| figures::are_statuses(*low, *high)).ok_or_else(|| {
         let seen = match &node.value {
             Value::Text(text) => shown(text),
             other => other.shown(),

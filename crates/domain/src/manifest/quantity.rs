@@ -2,6 +2,8 @@
 
 use std::ops::RangeInclusive;
 
+use crate::formation::CPU_MILLIS;
+
 use super::error::{Fault, shown};
 use super::tree::{Node, Value};
 
@@ -78,16 +80,23 @@ fn spoken(seconds: u32) -> String {
 }
 
 /// Reads a size such as `"512Mi"`.
-pub(super) fn bytes(node: &Node, low: (u64, &str), high: (u64, &str)) -> Result<u64, Fault> {
-    let fix = format!("use a text from \"{}\" to \"{}\", such as \"512Mi\" or \"1Gi\"", low.1, high.1);
+pub(super) fn bytes(node: &Node, range: RangeInclusive<u64>) -> Result<u64, Fault> {
+    let (low, high) = (spoken_size(*range.start()), spoken_size(*range.end()));
+    let fix = format!("use a text from \"{low}\" to \"{high}\", such as \"512Mi\" or \"1Gi\"");
     let Value::Text(text) = &node.value else {
         return Err(Fault::invalid(format!("is {}, no size with a unit", node.value.shown()), fix));
     };
     match parse_bytes(text) {
-        Some(bytes) if (low.0..=high.0).contains(&bytes) => Ok(bytes),
+        Some(bytes) if range.contains(&bytes) => Ok(bytes),
         Some(_) => Err(Fault::invalid(format!("is {}, out of range", shown(text)), fix)),
         None => Err(Fault::invalid(format!("is {}, no size with a unit", shown(text)), fix)),
     }
+}
+
+fn spoken_size(bytes: u64) -> String {
+    let units = [(40, "Ti"), (30, "Gi"), (20, "Mi"), (10, "Ki")];
+    let unit = units.iter().find(|(shift, _)| bytes >= 1 << shift && bytes % (1 << shift) == 0);
+    unit.map_or_else(|| bytes.to_string(), |(shift, unit)| format!("{}{unit}", bytes >> shift))
 }
 
 /// Parses `"512Mi"`, `"1Gi"`, `"1.5G"`: returns bytes; `None` if it is anything else.
@@ -125,7 +134,7 @@ pub(super) fn cpu(node: &Node) -> Result<u32, Fault> {
         Value::Text(text) => parse_cpu(text),
         _ => None,
     };
-    millis.filter(|millis| (10..=256_000).contains(millis)).ok_or_else(|| {
+    millis.filter(|millis| CPU_MILLIS.contains(millis)).ok_or_else(|| {
         Fault::invalid(
             format!("is {}, no share of cores", node.value.shown()),
             "use 0.01 to 256 cores, such as 0.5, 2 or \"250m\"",

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::ResourceExt;
 use panda_deployer::runtime::{CertificateSpec, RouteTable, RuntimeResult};
+use panda_domain::route::certificate_covers;
 use sha2::{Digest, Sha256};
 
 use super::ingresses::Secrets;
@@ -37,7 +38,11 @@ impl Driver {
                 }
                 None => None,
             };
-            let given = match table.certificates.iter().find(|given| is_for(given, host)) {
+            let given = match table
+                .certificates
+                .iter()
+                .find(|given| given.hosts.iter().any(|name| certificate_covers(name, host)))
+            {
                 Some(given) => {
                     let place = place.named(names::given_certificate(host));
                     self.give_certificate(&place, given).await?;
@@ -135,35 +140,5 @@ impl Driver {
     fn note_certificate(&self, place: &Place, what: String) {
         let mut known = self.routed.certificates.lock().unwrap_or_else(PoisonError::into_inner);
         known.insert((place.namespace.clone(), place.name.clone()), what);
-    }
-}
-
-/// Tells whether a certificate is for a host, by name or by wildcard.
-fn is_for(certificate: &CertificateSpec, host: &str) -> bool {
-    certificate.hosts.iter().any(|name| match name.strip_prefix("*.") {
-        Some(zone) => host.split_once('.').is_some_and(|(_, rest)| rest == zone),
-        None => name == host,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use panda_domain::secret::Secret;
-
-    use super::*;
-
-    #[test]
-    fn a_wildcard_is_for_one_label_and_no_more() {
-        let certificate = CertificateSpec {
-            hosts: vec!["shop.example".into(), "*.apps.example".into()],
-            chain_pem: String::new(),
-            key_pem: Secret::new(""),
-        };
-        for host in ["shop.example", "a.apps.example"] {
-            assert!(is_for(&certificate, host), "{host}");
-        }
-        for host in ["www.shop.example", "apps.example", "a.b.apps.example"] {
-            assert!(!is_for(&certificate, host), "{host}");
-        }
     }
 }
