@@ -3,7 +3,7 @@
 #   up                               builds what isn't built, starts one node; ready when DNS, ingress, certificates and volumes are
 #   down                             all of it gone, pods and data included
 #   env                              its addresses, as KEY=VALUE lines
-#   registry ADDRESS                 pods pull what PANDA_TEST_CLUSTER_REGISTRY names from ADDRESS, on this machine's loopback
+#   registry ADDRESS|stop            pods pull what PANDA_TEST_CLUSTER_REGISTRY names from ADDRESS, on this machine's loopback; nobody answers
 #   node add|remove|kill [NUMBER]    one more node (2); its end, announced or as by a power cut
 #   api stop|start                   the API server away, and back
 #   run NUMBER COMMAND...            in a node's namespaces
@@ -21,7 +21,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=tests/cluster/control.sh
 . "$here/control.sh"
 
-usage="cluster.sh up|down|env NAME | registry NAME ADDRESS | node NAME add|remove|kill [NUMBER] | api NAME stop|start | run NAME NUMBER COMMAND..."
+usage="cluster.sh up|down|env NAME | registry NAME ADDRESS|stop | node NAME add|remove|kill [NUMBER] | api NAME stop|start | run NAME NUMBER COMMAND..."
 verb=${1:-} name=${2:-}
 [[ $name =~ ^[a-z0-9-]{1,40}$ ]] || die "\`$name\` can't name a cluster" "$usage, NAME in a-z, 0-9 and -"
 shift 2
@@ -114,6 +114,10 @@ down() {
 
 registry() {
   local address=${1:-}
+  if [ "$address" = stop ]; then
+    close_registry
+    return
+  fi
   [[ $address =~ ^[0-9.]+:[0-9]+$ ]] || die "\`$address\` isn't an address of a registry" "cluster.sh registry $name 127.0.0.1:PORT"
   close_registry
   setsid nohup socat "TCP-LISTEN:$registry_port,bind=10.$octet.0.1,fork,reuseaddr" "TCP:$address" >> "$state/registry.log" 2>&1 < /dev/null 9>&- &

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -52,10 +52,11 @@ impl Cluster {
 
     /// Starts a cluster of a test's own, which may be damaged; gone with the handle.
     pub fn own(run: &str, registry: &str) -> anyhow::Result<OwnCluster> {
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let name = format!("{run}-own");
-        let mut own = OwnCluster { name: name.clone(), cluster: None };
+        let mut own = OwnCluster { name: name.clone(), cluster: None, _alone: alone };
         OwnCluster::script(&["up", &name])?;
-        OwnCluster::script(&["registry", &name, registry])?;
+        own.registry(registry)?;
         let said = OwnCluster::script(&["env", &name])?;
         own.cluster = Some(Self::read(&|wanted| {
             let line = said.lines().find_map(|line| line.strip_prefix(wanted)?.strip_prefix('='));
@@ -115,11 +116,15 @@ fn cache() -> PathBuf {
     std::env::temp_dir().join("kubectl-cache")
 }
 
+/// One at a time: more would only measure the machine.
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// A cluster of a test's own.
 #[derive(Debug)]
 pub struct OwnCluster {
     name: String,
     cluster: Option<Cluster>,
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl OwnCluster {
@@ -131,6 +136,16 @@ impl OwnCluster {
     /// Adds a node, removes it or ends it as by a power cut.
     pub fn node(&self, verb: &str, number: u32) -> anyhow::Result<()> {
         Self::script(&["node", &self.name, verb, &number.to_string()]).map(drop)
+    }
+
+    /// Has nodes pull from this registry on the machine's loopback; from nobody after `stop`.
+    pub fn registry(&self, address: &str) -> anyhow::Result<()> {
+        Self::script(&["registry", &self.name, address]).map(drop)
+    }
+
+    /// Stops the API server, or starts it.
+    pub fn api(&self, verb: &str) -> anyhow::Result<()> {
+        Self::script(&["api", &self.name, verb]).map(drop)
     }
 
     fn script(arguments: &[&str]) -> anyhow::Result<String> {

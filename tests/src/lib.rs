@@ -30,6 +30,24 @@ pub use story::{cluster_story, cluster_story_with, host_story, long, story, stor
 /// Tells a story, an `async fn` of this name, once on each runtime: as `NAME::on_docker` and `NAME::on_kubernetes`.
 #[macro_export]
 macro_rules! on_both_runtimes {
+    // Of the full matrix: make test-long.
+    (long $story:ident) => {
+        mod $story {
+            #[test]
+            fn on_docker() {
+                if $crate::long() {
+                    $crate::story(super::$story);
+                }
+            }
+
+            #[test]
+            fn on_kubernetes() {
+                if $crate::long() {
+                    $crate::cluster_story(super::$story);
+                }
+            }
+        }
+    };
     ($story:ident) => {
         mod $story {
             #[test]

@@ -5,24 +5,23 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use panda_api_types::Status;
-use panda_e2e::cluster::OwnCluster;
 use panda_e2e::{
-    App, Cluster, Database, Ground, Installation, Options, SecondServer, cluster_story, cluster_story_with,
-    image, long, story_with,
+    App, Database, Installation, Options, SecondServer, cluster_story, cluster_story_with, image, long,
 };
 use panda_test_support::api_gateway::{ApiGateway, Trouble};
 use panda_test_support::process::Daemon;
-use panda_test_support::skip::skip;
+
+use crate::kills;
 
 /// The server's own way to the API server.
-struct Way {
-    gateway: ApiGateway,
+pub(crate) struct Way {
+    pub(crate) gateway: ApiGateway,
     _proxy: Daemon,
 }
 
 impl Way {
     /// Opens it and lets the server use it from its next start on.
-    async fn open(panda: &Installation) -> anyhow::Result<Self> {
+    pub(crate) async fn open(panda: &Installation) -> anyhow::Result<Self> {
         let cluster = panda.cluster.as_ref().context("there is a cluster")?;
         let proxy = cluster.proxy(&panda.folder.join("kubectl-proxy.log")).await?;
         let gateway = ApiGateway::start(proxy.1).await?;
@@ -69,29 +68,43 @@ async fn through(panda: &Installation, trouble: Trouble, state: &str, lasts: Dur
     Ok(())
 }
 
-fn trouble(trouble: Trouble, states: &'static [&'static str], lasts: Duration) {
+fn trouble(trouble: Trouble, state: &str, lasts: Duration) {
+    cluster_story(async |panda| through(panda, trouble, state, lasts).await);
+}
+
+#[test]
+fn an_api_server_that_is_away_during_a_deploy_costs_time_and_no_request() {
+    trouble(Trouble::Away, "rolling", Duration::from_secs(6));
+}
+
+#[test]
+fn an_api_server_that_is_away_in_any_state_of_a_deploy_costs_time_and_no_request() {
+    if !long() {
+        return; // the full matrix: make test-long
+    }
     cluster_story(async |panda| {
-        for state in states {
-            through(panda, trouble, state, lasts).await?;
+        let way = Way::open(panda).await?;
+        for state in kills::STATES {
+            kills::trouble(panda, state, Duration::from_secs(30), async |_| {
+                way.gateway.make(Trouble::Away);
+                tokio::time::sleep(Duration::from_secs(6)).await; // so long is it away
+                way.gateway.make(Trouble::None);
+                Ok(())
+            })
+            .await?;
         }
         Ok(())
     });
 }
 
 #[test]
-fn an_api_server_that_is_away_during_a_deploy_costs_time_and_no_request() {
-    let states: &[&str] = if long() { &["queued", "rolling"] } else { &["rolling"] };
-    trouble(Trouble::Away, states, Duration::from_secs(6));
-}
-
-#[test]
 fn an_api_server_that_is_slow_by_five_seconds_costs_time_and_no_request() {
-    trouble(Trouble::Slow(Duration::from_secs(5)), &["queued"], Duration::from_secs(20));
+    trouble(Trouble::Slow(Duration::from_secs(5)), "queued", Duration::from_secs(20));
 }
 
 #[test]
 fn an_api_server_that_is_too_busy_is_asked_again_when_it_says() {
-    trouble(Trouble::Busy, &["queued"], Duration::from_secs(5));
+    trouble(Trouble::Busy, "queued", Duration::from_secs(5));
 }
 
 #[test]
@@ -176,69 +189,6 @@ fn what_somebody_deletes_by_hand_comes_back_and_the_status_says_so_meanwhile() {
         assert_eq!(status.app.state.as_str(), "running");
         Ok(())
     });
-}
-
-#[test]
-fn a_node_that_is_drained_costs_no_request_and_one_that_is_lost_is_replaced_elsewhere() {
-    let name = std::thread::current().name().unwrap_or("main").to_owned();
-    let Some(ground) = Ground::or_skip(&name) else { return };
-    if Cluster::of_the_run().is_none() {
-        return skip("kubernetes-runtime", "KUBECONFIG names no cluster with an ingress");
-    }
-    let own = Cluster::own(&ground.run, &ground.pull).expect("a cluster starts");
-    let ours = Some(own.cluster().clone());
-    story_with(
-        |_| Ok(Options { cluster: ours, ..Options::default() }),
-        async |panda| nodes(panda, &own).await,
-    );
-}
-
-async fn nodes(panda: &Installation, own: &OwnCluster) -> anyhow::Result<()> {
-    own.node("add", 2)?;
-    let cluster = own.cluster();
-    let app = App::create(panda, "web").await?;
-    let mut first = image(panda, "v1");
-    first.overrides.replicas = Some(4);
-    app.deploy_live(&first).await?;
-    let on_second = || {
-        cluster.kubectl(&["get", "pods", "-A", "-l", "dev.panda/process=web", "-o", "jsonpath={..nodeName}"])
-    };
-    anyhow::ensure!(on_second()?.contains("node-2"), "instances are spread: {}", on_second()?);
-    let prober = app.probe()?;
-    prober.until_answers("v1", Duration::from_secs(10)).await?;
-    cluster.kubectl(&[
-        "drain",
-        "node-2",
-        "--ignore-daemonsets",
-        "--delete-emptydir-data",
-        "--timeout=120s",
-    ])?;
-    app.settle(4).await?;
-    anyhow::ensure!(!on_second()?.contains("node-2"), "the node is empty");
-    prober.stop().assert_no_failures();
-
-    cluster.kubectl(&["uncordon", "node-2"])?;
-    app.scale(8).await?;
-    anyhow::ensure!(on_second()?.contains("node-2"), "instances are spread: {}", on_second()?);
-    own.node("kill", 2)?;
-    let begun = Instant::now();
-    // Its instances count as lost after 20 s, and others have taken their place 10 s later: tests/cluster/README.md.
-    loop {
-        let placed = on_second()?.split_whitespace().filter(|node| *node == "node-1").count();
-        if placed >= 8 {
-            break;
-        }
-        anyhow::ensure!(
-            begun.elapsed() < Duration::from_mins(3),
-            "{placed} of 8 run on the node that is left"
-        );
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
-    // Requests may fail while the cluster thinks that the node is there, and not afterwards.
-    let prober = app.probe()?;
-    tokio::time::sleep(Duration::from_secs(3)).await; // some hundred requests
-    prober.stop().assert_only("v1");
-    Ok(())
 }
 
 #[test]

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use panda_e2e::{App, Installation, image, long, on_both_runtimes, story, tree};
+use panda_e2e::{App, Installation, cluster_story, image, long, on_both_runtimes, story, tree};
 
 use crate::rolling::slow_source;
+
+/// The states of a deployment that is under way.
+pub(crate) const STATES: [&str; 4] = ["queued", "building", "releasing", "rolling"];
 
 /// Deploys, ends the server as soon as the deployment is in this state, starts it again, and expects the deployment to go live.
 async fn through(
@@ -12,7 +15,23 @@ async fn through(
     state: &str,
     end: impl AsyncFn(&Installation) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let app = App::create(panda, &format!("kill-{state}")).await?;
+    trouble(panda, state, Duration::from_secs(8), async |panda| {
+        end(panda).await?;
+        tokio::time::sleep(Duration::from_millis(500)).await; // the time without a control plane
+        panda.start_server().await
+    })
+    .await
+}
+
+/// Deploys, makes trouble as soon as the deployment is in this state, and expects it to go live afterwards. Old and new may answer
+/// side by side for so long.
+pub(crate) async fn trouble(
+    panda: &Installation,
+    state: &str,
+    beside: Duration,
+    make: impl AsyncFn(&Installation) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let app = App::create(panda, &format!("in-{state}")).await?;
     let source = slow_source("v1")?;
     app.deploy_source(&source).await?;
     let prober = app.probe()?;
@@ -21,16 +40,14 @@ async fn through(
     if state != "queued" {
         app.until(&id, |deployment| deployment.state == state).await?;
     }
-    end(panda).await?;
-    tokio::time::sleep(Duration::from_millis(500)).await; // the time without a control plane
-    panda.start_server().await?;
+    make(panda).await?;
     let ended = app.end(&id).await?;
-    assert_eq!(ended.state, "live", "ended while {state}: {ended:#?}");
-    prober.until_answers("v2", Duration::from_secs(10)).await?;
+    assert_eq!(ended.state, "live", "trouble while {state}: {ended:#?}");
+    prober.until_answers("v2", Duration::from_secs(20)).await?;
     app.settle(1).await?;
     let report = prober.stop();
     report.assert_no_failures();
-    report.assert_switched("v1", "v2", Duration::from_secs(8));
+    report.assert_switched("v1", "v2", beside);
     assert_eq!(app.releases().await?.len(), 2, "one release too many");
     Ok(())
 }
@@ -38,6 +55,19 @@ async fn through(
 async fn kill(panda: &Installation) -> anyhow::Result<()> {
     panda.kill9_server();
     Ok(())
+}
+
+#[test]
+fn a_deploy_on_a_cluster_survives_a_kill_in_every_state() {
+    if !long() {
+        return; // the full matrix: make test-long; two of the states are in make test
+    }
+    cluster_story(async |panda| {
+        for state in STATES {
+            through(panda, state, kill).await?;
+        }
+        Ok(())
+    });
 }
 
 #[test]
@@ -108,33 +138,29 @@ fn three_deploys_survive_a_sigterm_each_where_it_stands() {
     });
 }
 
-#[test]
-fn a_deploy_survives_kills_at_any_moment() {
-    if !long() {
-        return; // the full matrix: make test-long
+on_both_runtimes!(long a_deploy_survives_kills_at_any_moment);
+
+async fn a_deploy_survives_kills_at_any_moment(panda: &Installation) -> anyhow::Result<()> {
+    let app = App::create(panda, "anytime").await?;
+    let source = slow_source("v0")?;
+    app.deploy_source(&source).await?;
+    let prober = app.probe()?;
+    // Each deploy takes about 12 s; a kill at each half second of it.
+    for step in 0..24_u64 {
+        source.write("version.txt", &format!("v{}", step + 1))?;
+        let id = app.begin(&tree(&app.upload(&source).await?)).await?;
+        tokio::time::sleep(Duration::from_millis(step * 500)).await;
+        panda.kill9_server();
+        panda.start_server().await?;
+        let ended = app.end(&id).await?;
+        assert!(
+            matches!(ended.state.as_str(), "live" | "superseded"),
+            "killed after {step} half seconds: {ended:#?}"
+        );
     }
-    story(async |panda| {
-        let app = App::create(panda, "anytime").await?;
-        let source = slow_source("v0")?;
-        app.deploy_source(&source).await?;
-        let prober = app.probe()?;
-        // Each deploy takes about 12 s; a kill at each half second of it.
-        for step in 0..24_u64 {
-            source.write("version.txt", &format!("v{}", step + 1))?;
-            let id = app.begin(&tree(&app.upload(&source).await?)).await?;
-            tokio::time::sleep(Duration::from_millis(step * 500)).await;
-            panda.kill9_server();
-            panda.start_server().await?;
-            let ended = app.end(&id).await?;
-            assert!(
-                matches!(ended.state.as_str(), "live" | "superseded"),
-                "killed after {step} half seconds: {ended:#?}"
-            );
-        }
-        app.settle(1).await?;
-        prober.stop().assert_no_failures();
-        Ok(())
-    });
+    app.settle(1).await?;
+    prober.stop().assert_no_failures();
+    Ok(())
 }
 
 on_both_runtimes!(an_image_deploy_survives_a_server_that_is_killed_five_times);

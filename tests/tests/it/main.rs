@@ -4,6 +4,8 @@ mod bad_versions;
 mod builder_disk;
 mod certificates;
 mod cluster_faults;
+mod cluster_keys;
+mod cluster_nodes;
 mod command_line;
 mod directories;
 mod engine;
