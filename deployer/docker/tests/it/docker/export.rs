@@ -12,7 +12,6 @@ use panda_domain::release::HealthCheck;
 use panda_test_support::exported::{fillings, hole, process, shop, text};
 use panda_test_support::process::{Finished, Program};
 use panda_test_support::runtime_conformance::{App, Harness};
-use panda_test_support::skip::skip;
 
 use super::harness;
 
@@ -21,23 +20,14 @@ const ODD: &str = "costs $(PORT) ${HOME} $5 'and' \"more\"\nin two lines ";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_exported_app_answers_the_same_by_compose_once_its_secrets_are_filled_in() {
-    let Some(program) = plugin() else { return };
     let Some(harness) = harness().await else { return };
+    let program = std::env::var_os("PANDA_TEST_COMPOSE").expect("it is set where an engine is").into();
     let folder = tempfile::tempdir().expect("a temporary folder");
     let project = Project { program, folder: folder.path().to_owned() };
     let outcome = answers(&project, &harness).await;
     let down = project.run(&["down", "--timeout", "1", "--volumes"]).await.expect("it can be taken down");
     outcome.expect("it answers");
     assert_eq!(down.code, Some(0), "{}", down.stderr);
-}
-
-/// Returns Docker Compose 2.23.1 or later, where it is.
-fn plugin() -> Option<PathBuf> {
-    let found = std::env::var_os("PANDA_TEST_COMPOSE").filter(|path| !path.is_empty());
-    if found.is_none() {
-        skip("export-compose", "PANDA_TEST_COMPOSE names no Docker Compose");
-    }
-    found.map(PathBuf::from)
 }
 
 struct Project {
