@@ -16,6 +16,7 @@ use panda_domain::secret::Secret;
 use panda_edge::local_ca::LocalCa;
 use panda_jobs::Reconciler;
 use panda_store::{CertificateRow, NewDomain};
+use panda_test_support::dns::TestDns;
 
 use crate::support::{Rig, settings};
 
@@ -27,6 +28,7 @@ struct Shop {
     rig: Rig,
     certificates: Box<dyn Reconciler>,
     _keys: tempfile::TempDir,
+    _dns: TestDns,
 }
 
 impl Shop {
