@@ -24,7 +24,7 @@ pub struct CertificateRow {
     pub key: Option<Secret>,
     /// When it ends.
     pub not_after: Option<Timestamp>,
-    /// Orders in a row that failed.
+    /// Orders in a row that failed; of one that the runtime renews, 1 once its owner was told that it is late.
     pub attempts: u32,
     /// When to order (again); when to warn (again) of the end of one that people gave.
     pub next_attempt_at: Timestamp,

@@ -65,7 +65,7 @@ pub(crate) type Watch<'w> = dyn FnMut(CopyStep<'_>) + Send + 'w;
 ///
 /// No server may run on either. A SQLite source is locked, the tables of a PostgreSQL one can't be written to meanwhile.
 /// Sealed values stay sealed; `keyring` has to open them on both sides. After a failure the target has no rows, and the copy
-/// can be tried again. With `dry_run` everything is looked at and read, and nothing written.
+/// can be tried again; only [`CopyError::NotMigrated`] comes when all of them are there. With `dry_run` everything is looked at and read, and nothing written.
 pub async fn copy_store(
     from: &StoreConfig,
     to: &StoreConfig,

@@ -165,6 +165,18 @@ impl Tx {
         Ok(())
     }
 
+    /// Lists an image that is kept before anything needs it as to be deleted from `due` on; before it is kept, so that none is
+    /// forgotten. [`Tx::rescue_image`] takes it off the list.
+    pub async fn expect_image(&mut self, repository: &str, digest: &str, due: Timestamp) -> Result<()> {
+        self.in_order(&images_list(repository)).await?;
+        let sql = "insert into doomed_images (repository, digest, created_at) select $1, $2, $3
+            where not exists (select 1 from builds where repository = $1 and digest = $2)
+            on conflict (repository, digest) do update set created_at = excluded.created_at
+            where doomed_images.deleting_at is null";
+        self.sql("doomed_images", sql).bind(repository).bind(digest).bind(due).run().await?;
+        Ok(())
+    }
+
     /// Takes an image that was just pushed off the list of those to be deleted, in the transaction that keeps its build.
     /// Returns false if its deletion may be under way: then it has to be pushed again, later.
     pub async fn rescue_image(&mut self, repository: &str, digest: &str) -> Result<bool> {
@@ -178,8 +190,10 @@ impl Tx {
 
     /// Tells whether there are images to delete.
     pub async fn has_doomed_images(&mut self) -> Result<bool> {
-        let found = self.sql("doomed_images", "select 1 as found from doomed_images limit 1").optional();
-        Ok(found.await?.is_some())
+        let now = self.now();
+        let sql =
+            "select 1 as found from doomed_images where created_at <= $1 or deleting_at is not null limit 1";
+        Ok(self.sql("doomed_images", sql).bind(now).optional().await?.is_some())
     }
 
     /// Takes at most `limit` images to delete from the registry, those first whose deletion was begun before. Commit before
@@ -201,7 +215,7 @@ impl Tx {
         self.sql("doomed_images", sql).bind(keep).run().await?;
         let sql =
             "update doomed_images set deleting_at = coalesce(deleting_at, $1) where (repository, digest) in (
-                select repository, digest from doomed_images
+                select repository, digest from doomed_images where created_at <= $1 or deleting_at is not null
                 order by case when deleting_at is null then 1 else 0 end, created_at limit $2)
             returning repository, digest";
         self.sql("doomed_images", sql)

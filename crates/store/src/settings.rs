@@ -33,6 +33,16 @@ impl Tx {
         self.unseal(&format!("settings/{key}"), &format!("setting `{key}`"), &sealed).await.map(Some)
     }
 
+    /// Sets a setting that is kept sealed unless it is set; returns what is kept. Of two at once the second waits, and gets what the
+    /// first kept.
+    pub async fn keep_sealed_setting(&mut self, key: &str, value: &Secret) -> Result<Secret> {
+        let sealed = STANDARD.encode(self.seal(&format!("settings/{key}"), value)?);
+        let sql = "insert into settings (key, value) values ($1, $2) on conflict (key) do nothing";
+        self.sql("settings", sql).bind(key).bind(sealed).run().await?;
+        let kept = self.sealed_setting(key).await?;
+        kept.ok_or_else(|| StoreError::not_found(format!("setting `{key}`, which was just kept")))
+    }
+
     /// Sets a setting that is kept sealed.
     pub async fn set_sealed_setting(&mut self, key: &str, value: &Secret) -> Result<()> {
         let sealed = self.seal(&format!("settings/{key}"), value)?;

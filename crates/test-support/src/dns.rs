@@ -1,4 +1,4 @@
-//! A name server on loopback that says what the test wants: A, TXT, nothing, or that it can't.
+//! A name server on loopback that says what the test wants: A, TXT, CAA, nothing, or that it can't.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 
 const A: u16 = 1;
 const TXT: u16 = 16;
+const CAA: u16 = 257;
 const SERVER_FAILURE: u8 = 2;
 const NO_SUCH_NAME: u8 = 3;
 
@@ -50,6 +51,13 @@ impl TestDns {
     pub fn set_txt(&self, name: &str, text: &str) {
         let length = u8::try_from(text.len()).expect("a short text");
         self.set(name, TXT, [&[length], text.as_bytes()].concat());
+    }
+
+    /// Lets one authority issue certificates for a name, by the record's value: a domain, or `;` for nobody.
+    pub fn set_caa(&self, name: &str, value: &str) {
+        let tag = "issue";
+        let length = u8::try_from(tag.len()).expect("a short word");
+        self.set(name, CAA, [&[0, length], tag.as_bytes(), value.as_bytes()].concat());
     }
 
     /// Makes it answer that it can't.

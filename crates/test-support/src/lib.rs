@@ -2,6 +2,8 @@
 
 #[cfg(feature = "cluster")]
 pub mod api_gateway;
+#[cfg(feature = "dns")]
+pub mod dns;
 #[cfg(feature = "runtime")]
 pub mod exported;
 #[cfg(feature = "panda")]

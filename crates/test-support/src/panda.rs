@@ -2,7 +2,6 @@
 //! that the test moves.
 
 mod client;
-mod dns;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,13 +26,13 @@ use panda_platform_api::auth::secret::{HandedOut, TOKEN_PREFIX};
 use panda_platform_api::{Platform, PlatformParts, PlatformSettings, http};
 use panda_registry_token::RegistryKey;
 use panda_store::testing::TestStore;
-use panda_store::{Backend, BlobDir, NewRelease, NewToken, NewUser};
+use panda_store::{BlobDir, NewRelease, NewToken, NewUser};
 use secrecy::SecretString;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use crate::dns::TestDns;
 pub use client::{Answer, Client, EventStream, SseEvent};
-pub use dns::TestDns;
 
 /// The owner's address.
 pub const EMAIL: &str = "ann@example.com";
@@ -230,17 +229,9 @@ impl TestPanda {
         depths.iter().filter(|depth| depth.kind == kind).map(|depth| depth.queued + depth.running).sum()
     }
 
-    /// Returns everything that the database's files hold, `None` where they are out of reach.
-    pub async fn dump(&self) -> Option<String> {
-        if self.store.backend() != Backend::Sqlite {
-            panda_store::testing::say_skipped("reading the database's files", "PostgreSQL keeps its own");
-            return None;
-        }
-        let mut bytes = Vec::new();
-        for file in ["panda.db", "panda.db-wal"] {
-            bytes.extend(tokio::fs::read(self.store.folder().join(file)).await.unwrap_or_default());
-        }
-        Some(String::from_utf8_lossy(&bytes).into_owned())
+    /// Returns everything that the database holds.
+    pub async fn dump(&self) -> String {
+        self.store.dump().await
     }
 
     async fn placement(&self, app: &str) -> panda_store::PlacementRow {

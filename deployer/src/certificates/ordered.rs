@@ -141,25 +141,28 @@ impl OrderedCertificates {
         let mut changed = 0;
         for observed in self.runtime.ordered_certificates().await? {
             let noted = Noted { state: observed.state.clone(), late: is_late(&observed, now) };
-            let before = self.lock().get(&observed.host).cloned();
-            if before.as_ref() == Some(&noted) {
+            if self.lock().get(&observed.host) == Some(&noted) {
                 continue;
             }
-            let was_late = before.is_some_and(|before| before.late);
-            changed += usize::from(self.note(&observed, noted.late && !was_late).await?);
+            changed += usize::from(self.note(&observed, noted.late).await?);
             self.lock().insert(observed.host, noted);
         }
         Ok(changed)
     }
 
-    async fn note(&self, observed: &OrderedCertificate, tell_late: bool) -> Result<bool, DeployError> {
+    async fn note(&self, observed: &OrderedCertificate, late: bool) -> Result<bool, DeployError> {
         let host = observed.host.as_str();
         let mut tx = self.store.begin().await?;
         // Its host was taken off meanwhile, or has a certificate of another kind.
         let Some(row) = tx.certificate(host).await?.filter(is_ordered) else { return Ok(false) };
         let moved = row.state != observed.state;
-        if moved {
-            tx.upsert_certificate(&standing(row, observed.state.clone())).await?;
+        let mut row = standing(row, observed.state.clone());
+        // Said once a certificate, and that it was said is kept with it: a new start doesn't say it again.
+        let issued = matches!(row.state, CertificateState::Issued { .. });
+        let tell_late = late && issued && row.attempts == 0;
+        row.attempts += u32::from(tell_late);
+        if moved || tell_late {
+            tx.upsert_certificate(&row).await?;
             tx.wake();
         }
         match &observed.state {
@@ -204,13 +207,20 @@ impl OrderedCertificates {
     }
 }
 
-/// A row as it is with this state. What was served before is kept and served until the runtime has a certificate of its own.
+/// A row as it is with this state. What was served before is kept and served until the runtime has a certificate of its own. Its
+/// attempts are the renewals that didn't come: none for a certificate that is new.
 fn standing(before: CertificateRow, state: CertificateState) -> CertificateRow {
     let issued = match &state {
         CertificateState::Issued { not_after } => Timestamp::from_second(*not_after).ok(),
         _ => None,
     };
-    let row = CertificateRow { state, attempts: 0, next_attempt_at: NEVER, challenge: None, ..before };
+    let same = match &state {
+        CertificateState::Issued { .. } => issued == before.not_after,
+        CertificateState::Failed { .. } => true,
+        _ => false,
+    };
+    let attempts = if same { before.attempts } else { 0 };
+    let row = CertificateRow { state, attempts, next_attempt_at: NEVER, challenge: None, ..before };
     match issued {
         Some(end) => CertificateRow { chain_pem: None, key: None, not_after: Some(end), ..row },
         None => row,

@@ -16,8 +16,8 @@ use panda_domain::secret::Secret;
 use panda_edge::local_ca::LocalCa;
 use panda_jobs::Reconciler;
 use panda_store::{CertificateRow, NewDomain};
+use panda_test_support::dns::TestDns;
 
-use crate::ordered::empty_dns;
 use crate::support::{Rig, settings};
 
 const HOST: &str = "www.shop.example";
@@ -28,6 +28,7 @@ struct Shop {
     rig: Rig,
     certificates: Box<dyn Reconciler>,
     _keys: tempfile::TempDir,
+    _dns: TestDns,
 }
 
 impl Shop {
@@ -49,7 +50,7 @@ impl Shop {
             tx.mark_verified(&rig.team.id, &domain.id).await.unwrap();
         }
         tx.commit().await.unwrap();
-        let keys = tempfile::tempdir().unwrap();
+        let (keys, dns) = (tempfile::tempdir().unwrap(), TestDns::start().await);
         let now = std::time::SystemTime::from(rig.test.clock.now());
         let (key, pem) = (keys.path().join("ca.key"), keys.path().join("ca.crt"));
         let ca = LocalCa::load_or_create(&key, &pem, "test", now).unwrap();
@@ -58,13 +59,13 @@ impl Shop {
         let (store, none) = (rig.store().clone(), CertificateSettings::default());
         let certificates: Box<dyn Reconciler> = if orders {
             rig.fake.order_certificates(Vec::new());
-            let dns = DnsLookup::at(empty_dns().await).unwrap();
-            let preflight = Preflight::new(dns, Vec::new(), &none).without_http();
+            let lookup = DnsLookup::at(dns.address()).unwrap();
+            let preflight = Preflight::new(lookup, Vec::new(), &none).without_http();
             Box::new(OrderedCertificates::new(store, runtime, publisher, ca, preflight))
         } else {
             Box::new(Certificates::new(store, publisher, ca, none, "panda.localhost".to_owned()))
         };
-        Self { rig, certificates, _keys: keys }
+        Self { rig, certificates, _keys: keys, _dns: dns }
     }
 
     /// Gives a wildcard for both domains, as the API does.

@@ -264,8 +264,7 @@ async fn build_of(
     digest: &Digest,
 ) -> Result<panda_domain::ids::BuildId> {
     if !tx.rescue_image(repository, digest.as_str()).await? {
-        return Err(Error::conflict("an image with this digest is being deleted at this moment")
-            .with_hint("run `panda move` again in a minute"));
+        return Err(parts::being_deleted());
     }
     let new = NewBuild {
         team: deployment.team.clone(),

@@ -149,8 +149,9 @@ fn check(name: &str, state: CheckState, seen: String, fix: &str) -> Check {
 
 /// Says why an instance is in its state, for people.
 pub fn reason(instance: &ObservedInstance) -> Option<String> {
-    if let Some(waiting) = &instance.waiting {
-        return Some(waiting.clone());
+    // What may pass by itself, such as a registry that is away, is told as well as what doesn't.
+    if let Some(why) = instance.waiting.as_ref().or(instance.held_up.as_ref()) {
+        return Some(why.clone());
     }
     let exit = instance.last_exit.as_ref();
     match instance.state {

@@ -120,7 +120,7 @@ async fn the_database_holds_no_secret_that_would_let_anybody_in() {
     let (panda, ann) = TestPanda::claimed().await;
     let token = ann.token("ci", "full").await;
     let cookie = ann.cookie().expect("signed in by cookie");
-    let Some(dump) = panda.dump().await else { return };
+    let dump = panda.dump().await;
     assert!(dump.contains(EMAIL), "the dump holds the rows");
     for secret in [PASSWORD, token.secret(), cookie] {
         assert!(!dump.contains(secret));

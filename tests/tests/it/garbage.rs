@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use panda_domain::clock::Clock;
+use panda_domain::source_tree::ContentHash;
 use panda_e2e::{App, Database, Installation, Options, Source, image, story_with};
 use panda_registry_token::RegistryKey;
 
@@ -38,6 +39,7 @@ fn what_nobody_needs_goes_while_an_app_serves_and_what_went_is_made_again() {
             old_release_goes(panda, &app).await?;
             lost_app_goes(panda).await?;
             destroyed_app_takes_its_tasks(panda).await?;
+            image_of_a_move_that_broke_off_goes(panda, &app).await?;
             prober.stop().assert_only("hello from v2 (v2)");
 
             // Its build, image and upload are gone: all of it is made again.
@@ -132,6 +134,45 @@ async fn destroyed_app_takes_its_tasks(panda: &Installation) -> anyhow::Result<(
     until("the task runs", async || Ok(panda.left_on_engine()?.0.len() >= 3)).await?;
     app.destroy().await?;
     until("its network is gone", async || Ok(panda.left_on_engine()?.1.len() == networks.len())).await
+}
+
+/// An image came from another server, and its settings never did.
+async fn image_of_a_move_that_broke_off_goes(panda: &Installation, app: &App<'_>) -> anyhow::Result<()> {
+    let config = "{}";
+    let manifest = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": {
+            "mediaType": "application/vnd.oci.image.config.v1+json",
+            "digest": digest(config),
+            "size": config.len(),
+        },
+        "layers": [],
+    })
+    .to_string();
+    for (part, text) in [("blobs", config.to_owned()), ("manifests", manifest.clone())] {
+        let path = app.path(&format!("/image/{part}/{}", digest(&text)));
+        let request = panda.api().request(reqwest::Method::PUT, &path);
+        let request = request.header("content-type", "application/vnd.oci.image.manifest.v1+json");
+        let answer = request.body(text).send().await?;
+        anyhow::ensure!(answer.status() == 204, "{}", answer.text().await?);
+    }
+    let own = app.releases().await?.remove(0).image;
+    let (repository, _) = own.split_once('@').unwrap_or_default();
+    let image = format!("{repository}@{}", digest(&manifest));
+    assert_eq!(in_registry(panda, &image).await?, 200);
+    let listed = format!("from doomed_images where digest = '{}' and deleting_at is null", digest(&manifest));
+    // A day goes by.
+    panda.tamper(&format!(
+        "do $$ begin assert (select count(*) {listed}) = 1, 'it is listed'; end $$;
+         update doomed_images set created_at = created_at - 86400000 where digest = '{}'",
+        digest(&manifest)
+    ))?;
+    until("it is gone", async || Ok(in_registry(panda, &image).await? == 404)).await
+}
+
+fn digest(text: &str) -> String {
+    format!("sha256:{}", ContentHash::of(text.as_bytes()))
 }
 
 /// Deletes an image from the registry behind the platform's back.

@@ -82,6 +82,9 @@ fn explain(error: CopyError) -> Failure {
         CopyError::Differs { .. } => {
             "the target keeps no rows; see what changes them there (a trigger, a rule), or make a fresh database"
         }
+        CopyError::NotMigrated { .. } => {
+            "mend that, set database.url to the target and start the server, which tries again; or drop it and copy anew"
+        }
         CopyError::Store(_) => "the target keeps no rows, the source is as it was: mend that and copy again",
     };
     Failure::of(error, fix)

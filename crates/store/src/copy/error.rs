@@ -56,6 +56,15 @@ pub enum CopyError {
         /// What differs.
         problem: String,
     },
+    /// The rows are there and count; the schema stays as old as the source's.
+    #[error(
+        "every row was copied and is the same in both, but the target's schema wasn't brought up to date"
+    )]
+    NotMigrated {
+        /// What was in the way.
+        #[source]
+        source: StoreError,
+    },
     /// The database file that should be written exists.
     #[error("`{path}` exists", path = path.display())]
     FileExists {

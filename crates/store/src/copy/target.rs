@@ -110,7 +110,11 @@ impl Target {
         installation: &str,
     ) -> Result<Moved, CopyError> {
         let ended = match moved {
-            Ok(moved) => self.store.migrate().await.map(|()| moved).map_err(CopyError::from),
+            Ok(moved) => self.store.migrate().await.map(|()| moved).map_err(|error| match self.file {
+                // Nothing counts until the file is at its place.
+                Some(_) => CopyError::from(error),
+                None => CopyError::NotMigrated { source: error },
+            }),
             Err(error) => Err(error),
         };
         self.store.close().await;

@@ -212,6 +212,32 @@ async fn a_row_that_is_stored_otherwise_is_noticed_and_leaves_the_target_empty()
 }
 
 #[tokio::test]
+async fn a_schema_that_can_not_be_brought_up_to_date_is_told_and_the_rows_are_there() {
+    // As the version before left it, whose copy ends with a migration.
+    let older =
+        "alter table formations drop column autoscale_min; alter table formations drop column autoscale_max;
+        alter table formations drop column autoscale_cpu; alter table formations drop column autoscale_memory;
+        delete from _sqlx_migrations where version = 3";
+    let source = source(TestStore::sqlite().await, older).await;
+    let Some(target) = TestStore::postgres().await else { return };
+    target
+        .tamper(
+            "drop schema public cascade; create schema public;
+             create function refuse() returns event_trigger language plpgsql as
+               $$ begin if current_query() like '%autoscale%' then raise exception 'not now'; end if; end $$;
+             create event trigger refuse on ddl_command_start when tag in ('ALTER TABLE') execute function refuse()",
+        )
+        .await;
+    let error = copy(&source.config, &target.config, &source.key).await.unwrap_err();
+    assert!(matches!(error, CopyError::NotMigrated { .. }), "{error}");
+    target.tamper("drop event trigger refuse").await;
+    let opened = open(&target.config, &source.key).await;
+    opened.migrate().await.unwrap();
+    let mut tx = opened.read().await.unwrap();
+    assert!(tx.setting("installation").await.unwrap().is_some(), "nothing has to be copied again");
+}
+
+#[tokio::test]
 async fn values_that_postgres_can_not_hold_are_named() {
     for (tamper, column) in [
         ("update teams set created_at = 'soon'", "created_at"),

@@ -185,3 +185,32 @@ async fn images_of_an_app_that_is_gone_are_to_be_deleted() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_image_that_is_kept_before_anything_needs_it_goes_when_nothing_came() {
+    on_each(async |test| {
+        let world = world(&test.store, "acme").await;
+        let now = test.clock.now();
+        let day = jiff::SignedDuration::from_hours(24);
+        let mut tx = begin(test).await;
+        for n in [1, 2] {
+            tx.expect_image(REPOSITORY, digest(n).as_str(), now + day).await.unwrap();
+        }
+        // The second is released, the first isn't.
+        assert!(tx.rescue_image(REPOSITORY, digest(2).as_str()).await.unwrap());
+        build(test, &mut tx, &world, 2).await;
+        tx.expect_image(REPOSITORY, digest(2).as_str(), now).await.unwrap();
+        assert!(!tx.has_doomed_images().await.unwrap(), "its settings may be about to come");
+        assert_eq!(tx.take_doomed_images(1, 10).await.unwrap(), []);
+        tx.commit().await.unwrap();
+
+        test.clock.advance(Duration::from_hours(24));
+        let mut tx = begin(test).await;
+        assert!(tx.has_doomed_images().await.unwrap());
+        let first = DoomedImage { repository: REPOSITORY.to_owned(), digest: digest(1).to_string() };
+        assert_eq!(tx.take_doomed_images(1, 10).await.unwrap(), [first]);
+        assert!(!tx.rescue_image(REPOSITORY, digest(1).as_str()).await.unwrap(), "it goes at this moment");
+        tx.commit().await.unwrap();
+    })
+    .await;
+}

@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use panda_domain::ids::IdSource;
+use panda_domain::secret::Secret;
 use panda_store::{KeySource, Keyring, Store, StoreError};
 
 use crate::support::on_each;
@@ -23,6 +24,24 @@ async fn a_wrong_key_is_refused_at_the_start_and_named() {
         let ids = IdSource::random(test.clock.clone());
         let refused = Store::open(&config, keyring, test.clock.clone(), ids).await.err().unwrap();
         assert!(matches!(&refused, StoreError::WrongKey { key } if key.contains("wrong-key")), "{refused}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_two_who_keep_a_sealed_setting_at_once_both_get_what_the_first_kept() {
+    on_each(async |test| {
+        let keep = async |value: &str| {
+            let mut tx = test.store.begin().await.unwrap();
+            let kept = tx.keep_sealed_setting("pair", &Secret::new(value)).await.unwrap();
+            tx.commit().await.unwrap();
+            kept
+        };
+        let (one, two) = tokio::join!(keep("one"), keep("two"));
+        assert_eq!(one, two);
+        assert_eq!(keep("three").await, one);
+        let mut tx = test.store.read().await.unwrap();
+        assert_eq!(tx.sealed_setting("pair").await.unwrap(), Some(one));
     })
     .await;
 }

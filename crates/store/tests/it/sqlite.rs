@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use panda_domain::clock::Clock;
 use panda_domain::ids::IdSource;
-use panda_store::testing::{OtherWriter, TestStore, say_skipped};
+use panda_store::testing::{OtherWriter, TestStore, skip};
 use panda_store::{KeySource, Keyring, Store, StoreConfig, StoreError};
 use tempfile::TempDir;
 
@@ -148,7 +148,7 @@ async fn a_damaged_database_is_refused_with_that_word() {
 async fn a_full_disk_is_called_that_and_nothing_is_half_written() {
     let folder = TempDir::new().unwrap();
     let Some(_mount) = SmallDisk::mount(folder.path()) else {
-        say_skipped("full disk", "mounting a tmpfs needs root");
+        skip("full-disk", "mounting a tmpfs needs root");
         return;
     };
     let path = folder.path().join("panda.db");

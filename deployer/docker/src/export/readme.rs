@@ -14,7 +14,8 @@ pub(super) fn text(app: &ExportedApp) -> String {
         let text = format!(
             "No value of a secret is in these files. `.env`, which Git is told to leave alone, needs:\n\n{list}\n\
              One line each: `NAME='value'`. In single quotes nothing in a value is changed, and it may have several lines. Without \
-             one of them nothing starts, and the error names it."
+             one of them nothing starts, and the error names it. A variable of that name in your shell wins over `.env`: unset it \
+             first, or you start the app with that value."
         );
         readme = readme.section("Secrets to fill in", &text);
     }

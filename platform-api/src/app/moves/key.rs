@@ -29,7 +29,8 @@ pub async fn own_key(store: &Store, principal: &Principal) -> Result<MoveKey> {
     let mut tx = store.begin().await?;
     let (public, _) = match pair(&mut tx).await? {
         Some(pair) => pair,
-        None => make(&mut tx).await?,
+        // Whoever asks at the same time gets the same key: what is sealed to it has to open.
+        None => halves(&tx.keep_sealed_setting(SETTING, &new_pair()?).await?)?,
     };
     tx.commit().await?;
     Ok(MoveKey { installation, fingerprint: fingerprint(&public.0), public_key: STANDARD.encode(public.0) })
@@ -59,18 +60,20 @@ pub(super) fn checked(key: &MoveKey) -> Result<HpkePublicKey> {
 }
 
 async fn pair(tx: &mut Tx) -> Result<Option<(HpkePublicKey, HpkePrivateKey)>> {
-    let Some(kept) = tx.sealed_setting(SETTING).await? else { return Ok(None) };
+    tx.sealed_setting(SETTING).await?.map(|kept| halves(&kept)).transpose()
+}
+
+fn halves(kept: &Secret) -> Result<(HpkePublicKey, HpkePrivateKey)> {
     let broken = || Error::internal("the setting `move_key` holds something else");
     let (public, private) = kept.reveal().split_once(' ').ok_or_else(broken)?;
     let decode = |text: &str| STANDARD.decode(text).map_err(|_| broken());
-    Ok(Some((HpkePublicKey(decode(public)?), HpkePrivateKey::from(decode(private)?))))
+    Ok((HpkePublicKey(decode(public)?), HpkePrivateKey::from(decode(private)?)))
 }
 
-async fn make(tx: &mut Tx) -> Result<(HpkePublicKey, HpkePrivateKey)> {
+fn new_pair() -> Result<Secret> {
     let (public, private) = suite().generate_key_pair().map_err(Error::internal)?;
     let text = format!("{} {}", STANDARD.encode(&public.0), STANDARD.encode(private.secret_bytes()));
-    tx.set_sealed_setting(SETTING, &Secret::new(text)).await?;
-    Ok((public, private))
+    Ok(Secret::new(text))
 }
 
 /// 16 hex digits in groups, for people to compare.

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::Stream;
+use jiff::SignedDuration;
 use panda_api_types::ErrorCode;
 use panda_builder::images::{ImageError, ImageParts, Part};
 use panda_domain::image::Digest;
@@ -9,10 +10,27 @@ use panda_domain::names::{AppName, EnvironmentName};
 use panda_domain::source::repository_of;
 use panda_domain::team::Permission;
 
+use serde::Deserialize;
+
 use crate::Platform;
 use crate::app::apps;
 use crate::auth::Principal;
 use crate::error::{Error, Result};
+
+/// A move that broke off is begun again within this time, or its image goes.
+const UNCLAIMED: SignedDuration = SignedDuration::from_hours(24);
+
+/// The part of an image list that says what it has; of an image it is empty.
+#[derive(Deserialize)]
+struct ImageList {
+    #[serde(default)]
+    manifests: Vec<Listed>,
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    digest: Digest,
+}
 
 /// A part, by what it is called.
 #[derive(Debug, Clone, Copy)]
@@ -57,7 +75,7 @@ pub async fn has_part(platform: &Platform, principal: &Principal, wanted: Wanted
     there.map_err(|error| told(error, "part of an image"))
 }
 
-/// Keeps a manifest whose parts are here.
+/// Keeps a manifest whose parts are here. Until the settings follow nothing needs it: it goes again if they don't.
 pub async fn keep_manifest(
     platform: &Platform,
     principal: &Principal,
@@ -66,8 +84,29 @@ pub async fn keep_manifest(
     body: Bytes,
 ) -> Result<()> {
     let repository = repository(platform, principal, wanted).await?;
-    let kept = of(platform)?.keep_manifest(&repository, wanted.digest, kind, body).await;
+    let images = of(platform)?;
+    expect(platform, &repository, wanted.digest, &body).await?;
+    let kept = images.keep_manifest(&repository, wanted.digest, kind, body).await;
     kept.map_err(|error| told(error, "part of an image"))
+}
+
+/// Lists it as nobody's, to be deleted in a day; not the images that a list of images has, which are the list's from now on.
+async fn expect(platform: &Platform, repository: &str, digest: &Digest, body: &[u8]) -> Result<()> {
+    let mut tx = platform.store.begin().await?;
+    tx.expect_image(repository, digest.as_str(), platform.store.clock().now() + UNCLAIMED).await?;
+    let listed = serde_json::from_slice(body).map_or_else(|_| Vec::new(), |list: ImageList| list.manifests);
+    for image in listed {
+        if !tx.rescue_image(repository, image.digest.as_str()).await? {
+            return Err(being_deleted());
+        }
+    }
+    Ok(tx.commit().await?)
+}
+
+/// An image that the garbage reconciler has begun to take away.
+pub(super) fn being_deleted() -> Error {
+    Error::conflict("an image with this digest is being deleted at this moment")
+        .with_hint("run `panda move` again in a minute")
 }
 
 /// Keeps a layer as it comes.
