@@ -31,6 +31,8 @@ pub use ordered::OrderedCertificates;
 pub use own::first_warning;
 pub use preflight::Preflight;
 
+/// The next time of a certificate that isn't looked at by time again: one that the runtime looks after, or of which all is said.
+pub(crate) const NEVER: Timestamp = Timestamp::constant(32_503_680_000, 0); // the year 3000
 /// A certificate is renewed this long before its end.
 const RENEW_BEFORE: Duration = Duration::from_hours(720);
 /// The wait after the first failed order; it doubles up to a day. Authorities allow five failures an hour for a host.

@@ -11,6 +11,7 @@ use panda_store::{CertificateRow, RoutedRow, Store};
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
+use crate::certificates::NEVER;
 use crate::desired::environment_of;
 use crate::error::DeployError;
 use crate::runtime::{
@@ -149,12 +150,12 @@ pub fn route_table(
 }
 
 /// Tells whether the runtime may order a certificate: not while nobody has looked whether that can work, nor after a look that
-/// failed, which counts as an attempt of ours. What was served before is given on meanwhile.
+/// failed, which has a time for the next one. What was served before is given on meanwhile.
 pub(crate) fn is_ordered(row: &CertificateRow) -> bool {
     match row.state {
         CertificateState::Ordering => true,
         CertificateState::Issued { .. } => row.chain_pem.is_none(),
-        CertificateState::Failed { .. } => row.attempts == 0,
+        CertificateState::Failed { .. } => row.next_attempt_at >= NEVER,
         CertificateState::Local | CertificateState::Pending | CertificateState::Own { .. } => false,
     }
 }

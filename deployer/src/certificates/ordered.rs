@@ -15,10 +15,10 @@ use panda_jobs::{Outcome, Reconciler};
 use panda_store::{CertificateRow, NewEvent, Store, Tx};
 use serde_json::json;
 
-use super::RENEW_BEFORE;
 use super::local::{LocalAuthority, is_local};
 use super::own;
 use super::preflight::{Preflight, Refusal};
+use super::{NEVER, RENEW_BEFORE};
 use crate::error::DeployError;
 use crate::routes::{RoutePublisher, is_ordered};
 use crate::runtime::{OrderedCertificate, Runtime};
@@ -33,8 +33,6 @@ const LOOKS: usize = 16;
 const FIRST_LOOK_AGAIN: Duration = Duration::from_secs(20);
 /// The longest wait.
 const LAST_LOOK_AGAIN: Duration = Duration::from_hours(1);
-/// Rows of certificates that the runtime looks after aren't looked at by time again.
-const NEVER: Timestamp = Timestamp::constant(32_503_680_000, 0); // the year 3000
 
 /// Keeps the certificates of a runtime that orders by itself.
 pub struct OrderedCertificates {

@@ -9,12 +9,11 @@ use panda_domain::route::CertificateState;
 use panda_store::{NewEvent, Store};
 use serde_json::json;
 
+use super::NEVER;
 use crate::error::DeployError;
 
 /// Owners are warned so many days before the end.
 const WARNINGS: [i64; 2] = [30, 7];
-/// There is nothing more to say.
-const NEVER: Timestamp = Timestamp::constant(32_503_680_000, 0); // the year 3000
 
 /// Returns when the owner of a certificate that ends then is warned first.
 pub fn first_warning(end: Timestamp) -> Timestamp {

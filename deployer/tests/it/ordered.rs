@@ -246,6 +246,8 @@ async fn a_failed_order_and_a_renewal_that_does_not_come_are_told_once() {
     // What is in the way comes and goes; it is the same certificate that isn't renewed.
     shop.stands(CertificateState::Failed { reason: "wrong answer".to_owned() }, None);
     shop.turn().await;
+    shop.publish().await;
+    assert!(shop.rig.fake.route_table().orders.contains(HOST), "the runtime tries on");
     shop.stands(CertificateState::Issued { not_after: end.as_second() }, Some(renewal));
     shop.turn().await;
     assert_eq!(shop.events("certificate.renewal_late").await, 1);
