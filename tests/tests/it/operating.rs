@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use panda_e2e::{DockerHost, Source, host_story};
 
@@ -185,10 +185,17 @@ fn going_back_to_a_version_that_knows_no_login_takes_it_off_the_registry_and_say
     });
 }
 
-/// Returns what the registry answers to somebody without a token.
+/// Returns what the registry answers to somebody without a token. One that was just replaced takes a moment to listen.
 async fn registry_answers(host: &DockerHost) -> anyhow::Result<u16> {
     let client = reqwest::Client::builder().no_proxy().build()?;
-    Ok(client.get(format!("http://{}/v2/_catalog", host.registry)).send().await?.status().as_u16())
+    let begun = Instant::now();
+    loop {
+        match client.get(format!("http://{}/v2/_catalog", host.registry)).send().await {
+            Ok(answer) => return Ok(answer.status().as_u16()),
+            Err(error) if begun.elapsed() > Duration::from_secs(20) => return Err(error.into()),
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
 }
 
 /// Replaces the registry by one that serves everybody.
