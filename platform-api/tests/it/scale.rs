@@ -39,7 +39,7 @@ async fn figures_out_of_bounds_are_refused() {
     for (body, field) in [
         (json!({ "replicas": { "web": 1001 } }), "replicas.web"),
         (json!({ "cpu_millis": { "web": 9 } }), "cpu_millis.web"),
-        (json!({ "cpu_millis": { "web": 64_001 } }), "cpu_millis.web"),
+        (json!({ "cpu_millis": { "web": 256_001 } }), "cpu_millis.web"),
         (json!({ "memory_bytes": { "web": 1 } }), "memory_bytes.web"),
         (json!({ "memory_bytes": { "web": (1_u64 << 40) + 1 } }), "memory_bytes.web"),
     ] {
