@@ -11,9 +11,6 @@ cluster=$root/tests/cluster/cluster.sh
 
 [ "$(id -u)" = 0 ] || die "the tests need root: for private engines and for the builder's socket" "sudo -E env \"PATH=\$PATH\" \"HOME=\$HOME\" make test"
 
-# The whole suite includes a cluster, a part only one that is asked for; PANDA_TEST_CLUSTER= leaves it out.
-if [ $# = 0 ] || [ -n "${PANDA_TEST_LONG:-}" ]; then export PANDA_TEST_CLUSTER=${PANDA_TEST_CLUSTER-1}; fi
-
 run=t$(date +%s | tail -c 7)-$$
 dir=/tmp/panda-test-$run
 mkdir -m 711 "$dir" # not 700: PostgreSQL runs as another user and has its folder in here
